@@ -1,0 +1,79 @@
+# On a machine with only Python, `make demo` and `make test` set up all they need. See CONTRIBUTING.md.
+SHELL := /usr/bin/env bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo test test-fast lint format test-oldest bench clean petastorm-env oldest-env dev-env
+
+VENV := .venv
+OLDEST := .envs/oldest
+PETASTORM := .envs/petastorm
+RUN := $(VENV)/bin
+PIP := -m pip --disable-pip-version-check install --quiet
+# What the newest environment is made with; any supported version will do.
+PYTHONS := 3.11 3.12 3.13 3.10
+PYTEST_ARGS ?=
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(VENV)/.ready ## the main job: digits to Parquet to a trained model
+	$(RUN)/python examples/digits.py
+
+test: $(VENV)/.ready petastorm-env-if-possible ## all tests, slow ones too
+	$(RUN)/python -m pytest $(PYTEST_ARGS)
+
+test-fast: $(VENV)/.ready ## all tests but the slow ones
+	$(RUN)/python -m pytest -m "not slow" $(PYTEST_ARGS)
+
+lint: $(VENV)/.ready ## ruff and mypy
+	$(RUN)/ruff check .
+	$(RUN)/ruff format --check .
+	$(RUN)/mypy
+
+format: $(VENV)/.ready ## what ruff can mend by itself
+	$(RUN)/ruff check --fix .
+	$(RUN)/ruff format .
+
+test-oldest: $(OLDEST)/.ready ## the core's tests on the oldest supported versions
+	$(OLDEST)/bin/python -m pytest -m "not slow" $(PYTEST_ARGS)
+
+bench: $(VENV)/.ready-bench ## benchmarks, as ratios; ARGS="--quick" for a short look
+	$(RUN)/python -m benchmarks.run $(ARGS)
+
+dev-env: $(VENV)/.ready ## the environment for all of the above
+oldest-env: $(OLDEST)/.ready ## Python 3.10, TensorFlow 2.16, pyarrow 15
+petastorm-env: $(PETASTORM)/.ready ## a real petastorm, which tests read our datasets with
+
+# An environment is marked ready only once all of it is installed, so that an interrupted make starts over.
+$(VENV)/.ready: setup.py pyproject.toml constraints/tools.txt
+	@[ -x $(RUN)/python ] || { python=$$(tools/find-python $(PYTHONS)) && "$$python" -m venv $(VENV); }
+	@echo "Installing tfpetastorm and its tools into $(VENV) (TensorFlow is large: some minutes at the first time)"
+	@$(RUN)/python $(PIP) --constraint constraints/tools.txt --editable '.[dev]'
+	@touch $@
+
+$(VENV)/.ready-bench: $(VENV)/.ready
+	@$(RUN)/python $(PIP) --constraint constraints/tools.txt --editable '.[dev,bench]'
+	@touch $@
+
+$(OLDEST)/.ready: setup.py constraints/oldest.txt constraints/tools.txt
+	@[ -x $(OLDEST)/bin/python ] || { python=$$(tools/find-python 3.10) && "$$python" -m venv $(OLDEST); }
+	@echo "Installing the oldest supported versions into $(OLDEST)"
+	@$(OLDEST)/bin/python $(PIP) --constraint constraints/oldest.txt --constraint constraints/tools.txt --editable '.[test]'
+	@touch $@
+
+$(PETASTORM)/.ready: constraints/petastorm.txt
+	@[ -x $(PETASTORM)/bin/python ] || { python=$$(tools/find-python 3.11 3.10 3.9) && "$$python" -m venv $(PETASTORM); }
+	@echo "Installing petastorm into $(PETASTORM)"
+	@$(PETASTORM)/bin/python $(PIP) --requirement constraints/petastorm.txt
+	@touch $@
+
+# petastorm ends at Python 3.11. A machine without one still runs all other tests; with CI=true nothing is left out.
+.PHONY: petastorm-env-if-possible
+petastorm-env-if-possible:
+	@if [ "$${CI:-}" = true ] || tools/find-python 3.11 3.10 3.9 >/dev/null 2>&1; then $(MAKE) --no-print-directory petastorm-env; \
+	else echo "No Python 3.9 to 3.11 for petastorm: the tests that need it are skipped."; fi
+
+clean: ## removes what make made, but for the environments' downloads
+	rm -rf $(VENV)/.ready $(VENV)/.ready-bench $(OLDEST) $(PETASTORM) benchmarks/data benchmarks/results demo
+	rm -rf build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

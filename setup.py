@@ -1,0 +1,46 @@
+"""Packaging: `pip install .`; what each extra is for is told in docs/dependencies.md."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+DEMO = ["scikit-learn"]
+BENCH = ["matplotlib", "psutil"]
+FSSPEC = ["fsspec"]
+TEST = ["pytest", "pytest-timeout", "hypothesis", "psutil"]
+
+readme = Path(__file__).parent / "README.md"
+setup(
+    name="tfpetastorm",
+    version="0.1.0",
+    description="Parquet datasets of tensors and images as fast, deterministic tf.data pipelines for Keras",
+    long_description=readme.read_text(encoding="utf-8") if readme.exists() else "",
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    packages=find_packages(include=["tfpetastorm", "tfpetastorm.*"]),
+    package_data={"tfpetastorm": ["py.typed"]},
+    python_requires=">=3.10,<3.14",
+    install_requires=[
+        "cloudpickle",
+        "numpy>=1.26",
+        "opencv-python-headless",
+        "pyarrow>=15",
+        "rich",
+        "tensorflow>=2.16,<2.22",
+    ],
+    extras_require={
+        "fsspec": FSSPEC,
+        "demo": DEMO,
+        "bench": BENCH,
+        "test": [*TEST, *DEMO, *FSSPEC],
+        "dev": [*TEST, *DEMO, *FSSPEC, "mypy", "ruff"],
+    },
+    entry_points={"console_scripts": ["tfpetastorm = tfpetastorm.cli:main"]},
+    classifiers=[
+        "Intended Audience :: Science/Research",
+        "License :: OSI Approved :: Apache Software License",
+        "Programming Language :: Python :: 3 :: Only",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+        "Typing :: Typed",
+    ],
+)
