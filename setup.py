@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from setuptools import find_packages, setup
+from setuptools import find_namespace_packages, setup
 
 DEMO = ["scikit-learn"]
 BENCH = ["matplotlib", "psutil"]
@@ -17,7 +17,7 @@ setup(
     long_description=readme.read_text(encoding="utf-8") if readme.exists() else "",
     long_description_content_type="text/markdown",
     license="Apache-2.0",
-    packages=find_packages(include=["tfpetastorm", "tfpetastorm.*"]),
+    packages=find_namespace_packages(include=["tfpetastorm", "tfpetastorm.*"]),
     package_data={"tfpetastorm": ["py.typed"]},
     python_requires=">=3.10,<3.14",
     install_requires=[
@@ -38,7 +38,6 @@ setup(
     entry_points={"console_scripts": ["tfpetastorm = tfpetastorm.cli:main"]},
     classifiers=[
         "Intended Audience :: Science/Research",
-        "License :: OSI Approved :: Apache Software License",
         "Programming Language :: Python :: 3 :: Only",
         "Topic :: Scientific/Engineering :: Artificial Intelligence",
         "Typing :: Typed",
