@@ -1,0 +1,86 @@
+"""CompressedNdarrayCodec: a cell is an array in `.npz` format, a ZIP file with one deflated member."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+import zlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import pyarrow as pa
+
+from tfpetastorm.schema.codecs.base import Codec, Limits, OnBad, UnsafeReason
+from tfpetastorm.schema.codecs.cells import EncodedCells, gather
+from tfpetastorm.schema.codecs.ndarray import check_no_decimals, decode_npy, stored_array
+from tfpetastorm.schema.codecs.npy import MAX_HEADER, make_header
+from tfpetastorm.schema.columns import Array, Column
+
+if TYPE_CHECKING:
+    from tfpetastorm.schema.field import UnischemaField
+
+_MEMBER = "arr.npy"
+
+
+@dataclass(frozen=True)
+class CompressedNdarrayCodec(Codec):
+    """An array as `numpy.savez_compressed(arr=…)` writes it. Stored as binary.
+
+    What a cell would expand to is read before it is expanded: more than its field's shape needs, or, for an open
+    shape, than `Limits.max_cell_bytes`, is refused.
+    """
+
+    codec_name: ClassVar[str] = "compressed_ndarray"
+
+    def check(self, field: UnischemaField) -> None:
+        check_no_decimals(field, self)
+
+    def encode(self, field: UnischemaField, value: Any) -> bytes:
+        array = stored_array(field, value)
+        packed = io.BytesIO()
+        with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+            # A fixed time stamp, so that the same array is always the same bytes.
+            member = zipfile.ZipInfo(_MEMBER)
+            member.compress_type = zipfile.ZIP_DEFLATED
+            archive.writestr(member, make_header(array.dtype, array.shape) + array.tobytes())
+        return packed.getvalue()
+
+    def decode_column(self, field: UnischemaField, array: pa.Array, on_bad: OnBad, *, limits: Limits) -> Column:
+        encoded = EncodedCells(field, array)
+        cells: list[Any] = [None] * encoded.count
+        for row in encoded.rows.tolist():
+            expanded = _expand(field, encoded[row], limits)
+            cell = expanded if isinstance(expanded, str) else decode_npy(field, expanded, limits)
+            if isinstance(cell, str):
+                on_bad(row, cell)
+            else:
+                cells[row] = cell
+        return gather(field, cells, encoded.valid)
+
+
+def _expand(field: UnischemaField, cell: Array, limits: Limits) -> Array | str:
+    """The `.npy` file inside, uint8 `[bytes]`; or why there is none."""
+    if field.ragged_rank or field.is_text:
+        bound = limits.max_cell_bytes
+    else:
+        bound = int(np.prod(field.shape, dtype=np.int64)) * field.dtype.itemsize
+    bound += MAX_HEADER
+    try:
+        with zipfile.ZipFile(io.BytesIO(cell)) as archive:
+            members = archive.infolist()
+            if [member.filename for member in members] != [_MEMBER]:
+                return f"expected an .npz file with {_MEMBER!r} in it, found {[m.filename for m in members[:3]]}"
+            member = members[0]
+            if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                return f"an .npz file compressed by method {member.compress_type}"
+            if member.file_size > bound:
+                return UnsafeReason(
+                    f"it would expand to {member.file_size} bytes, more than the {bound} its field allows"
+                )
+            with archive.open(member) as stream:
+                # zipfile inflates no further than asked, whatever the deflated stream holds.
+                expanded = stream.read(member.file_size)
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, RuntimeError, NotImplementedError) as error:
+        return f"a damaged .npz file ({error})"
+    return np.frombuffer(expanded, np.uint8)

@@ -1,0 +1,100 @@
+"""TensorCodec: arrays of one fixed shape as Arrow's `fixed_shape_tensor`, so that decoding is a reshape."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import pyarrow as pa
+
+from tfpetastorm.errors import Place, SchemaError, SchemaMismatchError, describe
+from tfpetastorm.schema.codecs.base import Codec, Limits, OnBad, encode_cells
+from tfpetastorm.schema.codecs.buffers import storage_of, validity
+from tfpetastorm.schema.codecs.fit import fits
+from tfpetastorm.schema.codecs.flat import decode_flat
+from tfpetastorm.schema.codecs.lists import decode_lists, is_list, shaped
+from tfpetastorm.schema.codecs.native import native_scalar_type
+from tfpetastorm.schema.codecs.ndarray import stored_array
+from tfpetastorm.schema.codecs.scalars import encode_scalar_array
+from tfpetastorm.schema.columns import Column
+
+if TYPE_CHECKING:
+    from tfpetastorm.schema.field import UnischemaField
+
+
+@dataclass(frozen=True)
+class TensorCodec(Codec):
+    """An array of numbers (not bool) of a fixed shape, kept as Arrow keeps tensors: no copy, no header, no parsing.
+
+    Other readers see a `fixed_shape_tensor`, or a fixed-size list of the flat values.
+    """
+
+    codec_name: ClassVar[str] = "tensor"
+
+    def check(self, field: UnischemaField) -> None:
+        fixed = field.shape and field.ragged_rank == 0 and 0 not in field.shape
+        if not fixed or field.kind != "number" or field.dtype.kind == "b":
+            raise SchemaError(
+                describe(
+                    "TensorCodec can't hold this field",
+                    Place(field=field.name),
+                    expected="integers or floats of a fixed shape without zeros",
+                    found=field.dtype if fixed else field.shape,
+                    remedy="Use NdarrayCodec.",
+                )
+            )
+
+    def arrow_type(self, field: UnischemaField) -> pa.DataType:
+        return pa.fixed_shape_tensor(native_scalar_type(field), [size or 0 for size in field.shape])
+
+    def encode(self, field: UnischemaField, value: Any) -> Any:
+        return stored_array(field, value).reshape(-1)
+
+    def encode_column(self, field: UnischemaField, values: Sequence[Any]) -> pa.Array:
+        kind = self.arrow_type(field)
+        item = native_scalar_type(field)
+        if isinstance(values, np.ndarray) and values.dtype == field.dtype and fits(field, values.shape[1:]):
+            flat = encode_scalar_array(_items(field), values.reshape(-1), item)
+            return pa.ExtensionArray.from_storage(kind, pa.FixedSizeListArray.from_arrays(flat, _size(field)))
+        return pa.ExtensionArray.from_storage(kind, encode_cells(field, values, self.encode, kind.storage_type))
+
+    def decode_column(self, field: UnischemaField, array: pa.Array, on_bad: OnBad, *, limits: Limits) -> Column:
+        stored = storage_of(array)
+        if not is_list(stored.type):
+            raise SchemaMismatchError(
+                describe(
+                    "The stored type can't become the field's",
+                    Place(field=field.name),
+                    expected=self.arrow_type(field),
+                    found=array.type,
+                )
+            )
+        flat_field = _flat(field)
+        if not pa.types.is_fixed_size_list(stored.type) or stored.type.list_size != _size(field):
+            # Another writer's plain lists; their lengths are checked row by row.
+            column = decode_lists(flat_field, stored, on_bad)
+            assert not isinstance(column.values, tuple)
+            return Column(column.values.reshape(len(stored), *field.inner_shape), (), column.valid, field.inner_shape)  # type: ignore[union-attr]
+        valid = validity(stored)
+        values, item_valid = decode_flat(_items(field), stored.flatten(), on_bad)
+        if item_valid is not None:
+            return decode_lists(flat_field, stored, on_bad)
+        return shaped(field, [], values, valid, valid, len(stored))
+
+
+def _size(field: UnischemaField) -> int:
+    return int(np.prod(field.inner_shape, dtype=np.int64))
+
+
+def _items(field: UnischemaField) -> UnischemaField:
+    from tfpetastorm.schema.field import UnischemaField
+
+    return UnischemaField(field.name, field.numpy_dtype)
+
+
+def _flat(field: UnischemaField) -> UnischemaField:
+    from tfpetastorm.schema.field import UnischemaField
+
+    return UnischemaField(field.name, field.numpy_dtype, (_size(field),), None, field.nullable)
