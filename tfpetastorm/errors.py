@@ -29,6 +29,10 @@ class DatasetError(TfpetastormError):
     """A dataset can't be opened or written: missing, empty, damaged metadata, or an unusable URL."""
 
 
+class DatasetWarning(UserWarning):
+    """Something about a dataset that its owner should know of, such as files that don't belong to it."""
+
+
 class DatasetChangedError(DatasetError):
     """A file is no longer what it was when the dataset was opened."""
 

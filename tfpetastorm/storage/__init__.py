@@ -1,0 +1,1 @@
+"""Which files belong to a dataset, what their footers say, and writing them."""

@@ -1,0 +1,53 @@
+"""Replacing a file so that a reader sees the old content or the new, never a part."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import uuid
+
+import pyarrow as pa
+import pyarrow.fs as pafs
+
+from tfpetastorm.storage.filesystem import is_local
+
+
+def replace_file(filesystem: pafs.FileSystem, path: str, content: bytes) -> None:
+    """Make `content` the file at `path` in one step, and on a local filesystem lasting through a power cut.
+
+    Object stores show a file only once it is complete; on local filesystems and HDFS it is renamed into place.
+    Raises `OSError` or one of pyarrow's exceptions; the old file is then still there.
+    """
+    if not renames(filesystem):
+        with filesystem.open_output_stream(path, compression=None) as file:
+            file.write(content)
+        return
+    folder, _, name = path.rpartition("/")
+    written = f"{folder}/.{name}.{uuid.uuid4().hex}"
+    try:
+        with filesystem.open_output_stream(written, compression=None) as file:
+            file.write(content)
+        if is_local(filesystem):
+            flush(written)
+        filesystem.move(written, path)
+    except BaseException:
+        with contextlib.suppress(OSError, pa.ArrowException):  # never made: the first error is the one to show
+            filesystem.delete_file(written)
+        raise
+    if is_local(filesystem):
+        flush(folder or "/")
+
+
+def renames(filesystem: pafs.FileSystem) -> bool:
+    """Whether a file can be moved in one step."""
+    return is_local(filesystem) or filesystem.type_name == "hdfs"
+
+
+def flush(path: str) -> None:
+    """Have the local file or folder at `path` written to the disk."""
+    with contextlib.suppress(PermissionError):  # some systems can't open a folder
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

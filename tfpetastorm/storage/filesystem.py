@@ -1,0 +1,284 @@
+"""From what a user calls a dataset (path, URL, glob, list of files) to a filesystem and paths on it.
+
+pyarrow's own filesystems come first: they read without the GIL. Whatever pyarrow doesn't know goes through fsspec,
+imported only then. A URL may hold credentials, so no message ever repeats one unredacted.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+import posixpath
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+from urllib.parse import unquote, urlsplit, urlunsplit
+
+import pyarrow as pa
+import pyarrow.fs as pafs
+
+from tfpetastorm.errors import DatasetError, OptionError
+
+Url: TypeAlias = "str | os.PathLike[str] | Sequence[str | os.PathLike[str]]"
+
+_SCHEME = re.compile(r"^([a-zA-Z][a-zA-Z0-9+.-]+)(::|://)")
+_FILE_URL = re.compile(r"^file:(//(localhost)?(?=/))?(?=/)", re.IGNORECASE)
+#: Hadoop's older names of S3.
+_ALIASES = {"s3a": "s3", "s3n": "s3"}
+_HDFS_REMEDY = (
+    "Install a Hadoop client with libhdfs and a Java runtime, set JAVA_HOME and HADOOP_HOME (or ARROW_LIBHDFS_DIR to "
+    "the folder of libhdfs.so), and CLASSPATH to the output of `hadoop classpath --glob`"
+)
+#: Which package teaches fsspec a scheme, for the error that says so.
+_FSSPEC_PACKAGES = {
+    "s3": "s3fs",
+    "gs": "gcsfs",
+    "gcs": "gcsfs",
+    "abfs": "adlfs",
+    "abfss": "adlfs",
+    "az": "adlfs",
+    "http": "aiohttp",
+    "https": "aiohttp",
+    "sftp": "paramiko",
+    "ssh": "paramiko",
+    "smb": "smbprotocol",
+}
+
+
+@dataclass(frozen=True)
+class Location:
+    """Where a dataset lies.
+
+    filesystem: any pyarrow filesystem (fsspec objects come wrapped). paths: one path of a folder or file, or several
+    if a list or glob was given, as the filesystem knows them, without a trailing "/". url: what the user gave, for
+    messages, without credentials. many: whether a list or glob was given.
+    """
+
+    filesystem: pafs.FileSystem
+    paths: tuple[str, ...]
+    url: str
+    many: bool = False
+
+
+def resolve(url: Url, filesystem: Any = None) -> Location:
+    """The filesystem and path(s) that `url` means.
+
+    url: a plain path, a `Path`, `file://…`, a URI of `pyarrow.fs` (`s3://`, `gs://`, `hdfs://`, `abfs://`…), any URL
+    fsspec knows, a glob (`*`, `**`, `[…]`, and `?` in plain paths), or a list of these on one filesystem.
+    filesystem: a `pyarrow.fs.FileSystem` or fsspec filesystem to use instead; `url` is then a URL or path on it.
+
+    Raises `DatasetError` if the URL can't be used, naming what to install; it doesn't look whether a path exists,
+    except that a glob without a match is an error.
+    """
+    if isinstance(url, (str, os.PathLike)):
+        found = _resolve_one(_text(url), filesystem)
+        if not _is_glob(found.paths[0], found.url) or _exists(found.filesystem, found.paths[0]):
+            return found
+        matches = _expand(found.filesystem, found.paths[0])
+        if not matches:
+            raise DatasetError(
+                f"nothing matches the glob {found.url}. Check the pattern: `_` and `.` names don't match."
+            )
+        return Location(found.filesystem, tuple(matches), found.url, many=True)
+    if not isinstance(url, Iterable):
+        raise OptionError(f"a dataset is a str, a Path or a list of these, not {type(url).__name__}.")
+    items = [resolve(item, filesystem) for item in url]
+    if not items:
+        raise DatasetError("an empty list of files is no dataset.")
+    for item in items[1:]:
+        if item.filesystem != items[0].filesystem:
+            raise DatasetError(f"files of one dataset lie on one filesystem, but {items[0].url} and {item.url} don't.")
+    paths = tuple(path for item in items for path in item.paths)
+    doubles = {path for path in paths if paths.count(path) > 1} if len(set(paths)) < len(paths) else set()
+    if doubles:
+        raise DatasetError(f"the list of files names {sorted(doubles)[0]} more than once.")
+    more = f" and {len(items) - 1} more" if len(items) > 1 else ""
+    return Location(items[0].filesystem, paths, items[0].url + more, many=True)
+
+
+def redact(url: str) -> str:
+    """`url` without user name, password and query values, fit for a message."""
+    if not _SCHEME.match(url):
+        return url
+    head, chain, last = url.rpartition("::")
+    try:
+        parts = urlsplit(last)
+    except ValueError:  # such as an unclosed "[": nothing of it can be told apart
+        return f"{last.partition('://')[0]}://…"
+    netloc = parts.netloc
+    # A "/" or "?" in an unquoted secret ends the netloc too early, so look for the "@" in all that follows.
+    rest = last.partition("://")[2]
+    if "@" in rest and not _container_url(parts.scheme, netloc):
+        netloc, _, path = rest.rpartition("@")[2].partition("/")
+        path = "/" + path.partition("?")[0] if path else ""
+        return f"{head}{chain}{parts.scheme}://{netloc.partition('?')[0]}{path}"
+    query = "&".join(f"{part.partition('=')[0]}=…" for part in parts.query.split("&")) if parts.query else ""
+    return head + chain + urlunsplit((parts.scheme, netloc, parts.path, query, ""))
+
+
+def is_local(filesystem: pafs.FileSystem) -> bool:
+    """Whether files lie on this machine's own filesystem, where a rename is atomic and locks work."""
+    return isinstance(filesystem, pafs.LocalFileSystem)
+
+
+def join(root: str, name: str) -> str:
+    """The path of `name` under `root`."""
+    return posixpath.join(root, name) if root else name
+
+
+def _container_url(scheme: str, netloc: str) -> bool:
+    # abfs://container@account/… is an address, not a credential.
+    return scheme.lower() in ("abfs", "abfss", "wasb", "wasbs") and ":" not in netloc.partition("@")[0]
+
+
+def _text(url: str | os.PathLike[str]) -> str:
+    text = os.fspath(url)
+    if not isinstance(text, str):
+        raise OptionError(f"a dataset's path is a str, not {type(text).__name__}.")
+    if not text:
+        raise DatasetError("an empty string is no path of a dataset.")
+    return os.path.expanduser(text) if isinstance(url, os.PathLike) or text.startswith("~") else text
+
+
+def _resolve_one(url: str, filesystem: Any) -> Location:
+    shown = redact(url)
+    if filesystem is not None:
+        return _on_given(url, shown, filesystem)
+    local = _FILE_URL.match(url)
+    if local:
+        return Location(pafs.LocalFileSystem(), (_trim(unquote(url[local.end() :])),), shown)
+    scheme = _SCHEME.match(url)
+    if not scheme:
+        return Location(pafs.LocalFileSystem(), (_trim(os.path.abspath(url)),), shown)
+    if scheme.group(1).lower() == "file":
+        raise DatasetError(f"{shown} names a host or a relative path. Write file:///absolute/path or a plain path.")
+    name = _ALIASES.get(scheme.group(1).lower(), scheme.group(1).lower())
+    url = name + url[len(scheme.group(1)) :]
+    problem = ""
+    if scheme.group(2) == "://":
+        try:
+            return _by_pyarrow(url, shown)
+        except (pa.ArrowException, OSError, ValueError, TypeError) as error:
+            problem = _scrub(str(error).partition("\n")[0], url)
+        if name in ("hdfs", "viewfs"):
+            raise DatasetError(f"can't reach {shown}: {problem}. {_HDFS_REMEDY}.") from None
+    return _by_fsspec(url, shown, name, problem)
+
+
+def _by_pyarrow(url: str, shown: str) -> Location:
+    # "*" and "[" are no characters of a URI, so only what precedes them is handed to pyarrow as one.
+    head, _, query = url.partition("?")
+    parts = head.split("/")
+    plain = next((i for i, part in enumerate(parts) if i > 2 and re.search(r"[*\[]", part)), len(parts))
+    filesystem, path = pafs.FileSystem.from_uri("/".join(parts[:plain]) + (f"?{query}" if query else ""))
+    return Location(filesystem, (_trim("/".join([path, *map(unquote, parts[plain:])])),), shown)
+
+
+def _by_fsspec(url: str, shown: str, scheme: str, problem: str) -> Location:
+    try:
+        import fsspec
+    except ImportError:
+        detail = f" (pyarrow says: {problem})" if problem else ""
+        raise DatasetError(
+            f"pyarrow knows no filesystem for {shown}{detail}. Install fsspec (`pip install tfpetastorm[fsspec]`) and "
+            f"the package that serves {scheme}://, or give filesystem=."
+        ) from None
+    try:
+        filesystem, path = fsspec.core.url_to_fs(url)
+    except ImportError:
+        package = _FSSPEC_PACKAGES.get(scheme)
+        what = f"`pip install {package}`" if package else f"Install the package that serves {scheme}:// for fsspec"
+        text = f"fsspec lacks a package to open {shown}. {what}, or give filesystem=."
+    except Exception as error:  # whatever a third-party filesystem raises: its message may hold the whole URL
+        reasons = [_scrub(str(error), url), f"pyarrow says: {problem}" if problem else ""]
+        text = f"can't open {shown}: {'; '.join(filter(None, reasons))}. Check the URL, or give filesystem=."
+    else:
+        return Location(pafs.PyFileSystem(pafs.FSSpecHandler(filesystem)), (_trim(str(path)),), shown)
+    raise DatasetError(text)
+
+
+def _on_given(url: str, shown: str, filesystem: Any) -> Location:
+    if isinstance(filesystem, pafs.FileSystem):
+        if isinstance(filesystem, pafs.LocalFileSystem):
+            return _resolve_one(url, None) if not _SCHEME.match(url) or _FILE_URL.match(url) else _bad_given(shown)
+        scheme = _SCHEME.match(url)
+        if not scheme:
+            return Location(filesystem, (_trim(url),), shown)
+        netloc, slash, path = url[scheme.end() :].partition("/")
+        # Object stores count the bucket as the first folder; for the others it is a host.
+        host = scheme.group(1).lower() in ("file", "hdfs", "viewfs", "http", "https", "memory", "mock")
+        return Location(filesystem, (_trim(slash + path if host else netloc.rpartition("@")[2] + slash + path),), shown)
+    strip = getattr(filesystem, "_strip_protocol", None)
+    if strip is None or not hasattr(filesystem, "info"):
+        kind = type(filesystem).__name__
+        raise OptionError(f"filesystem= takes a pyarrow.fs or fsspec filesystem, not {kind}.")
+    return Location(pafs.PyFileSystem(pafs.FSSpecHandler(filesystem)), (_trim(str(strip(url))),), shown)
+
+
+def _bad_given(shown: str) -> Location:
+    raise OptionError(f"filesystem= is the local filesystem, but {shown} is no local path.")
+
+
+def _trim(path: str) -> str:
+    return path.rstrip("/") or path[:1]
+
+
+def _scrub(message: str, url: str) -> str:
+    """`message` without the URL and without the secrets in it."""
+    message = message.replace(url, redact(url))
+    userinfo = url.partition("://")[2].rpartition("@")[0]
+    secrets = {userinfo, *userinfo.split(":"), *(part.partition("=")[2] for part in url.partition("?")[2].split("&"))}
+    for secret in sorted(filter(None, secrets | {unquote(secret) for secret in secrets}), key=len, reverse=True):
+        message = message.replace(secret, "…")
+    return message
+
+
+def _is_glob(path: str, url: str) -> bool:
+    return any(char in path for char in ("*[" if _SCHEME.match(url) else "*[?"))
+
+
+def _exists(filesystem: pafs.FileSystem, path: str) -> bool:
+    try:
+        return bool(filesystem.get_file_info([path])[0].type != pafs.FileType.NotFound)
+    except (OSError, pa.ArrowException):
+        return False
+
+
+def _expand(filesystem: pafs.FileSystem, pattern: str) -> list[str]:
+    """All paths that match, sorted. Folders are listed level by level, so that a bucket isn't listed whole."""
+    parts = pattern.split("/")
+    first = next(i for i, part in enumerate(parts) if re.search(r"[*\[?]", part))
+    bases = ["/".join(parts[:first]) or ("/" if pattern.startswith("/") else "")]
+    for i in range(first, len(parts)):
+        last = i == len(parts) - 1
+        part = parts[i]
+        found: list[str] = []
+        for base in bases:
+            if not re.search(r"[*\[?]", part):
+                path = join(base, part)
+                found += [path] if _exists(filesystem, path) else []
+                continue
+            selector = pafs.FileSelector(base, recursive=part == "**", allow_not_found=True)
+            found += [base] if part == "**" and not last else []
+            for info in filesystem.get_file_info(selector):
+                if part == "**":
+                    below = posixpath.relpath(info.path, base or ".").split("/")
+                    wanted = not any(name.startswith(("_", ".")) for name in below)
+                    wanted = wanted and (info.type == pafs.FileType.Directory) != last
+                else:
+                    hidden = info.base_name.startswith(("_", ".")) and not part.startswith(("_", "."))
+                    wanted = not hidden and fnmatch.fnmatchcase(info.base_name, part)
+                    wanted = wanted and (last or info.type == pafs.FileType.Directory)
+                if wanted:
+                    found.append(info.path)
+        bases = sorted(set(found))
+    return bases
+
+
+def as_local_path(location: Location) -> Path | None:
+    """The folder on this machine, or None where the dataset lies elsewhere or in several places."""
+    if is_local(location.filesystem) and len(location.paths) == 1:
+        return Path(location.paths[0])
+    return None

@@ -1,0 +1,227 @@
+"""Which files a dataset has: listed once, held against the committed list, sorted by name."""
+
+from __future__ import annotations
+
+import posixpath
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from urllib.parse import unquote
+
+import pyarrow as pa
+import pyarrow.fs as pafs
+
+from tfpetastorm.errors import DamagedDataError, DatasetError, DatasetWarning, Place, describe
+from tfpetastorm.storage.filesystem import Location, join
+from tfpetastorm.storage.footers import OnBadFile
+from tfpetastorm.storage.inventory import DataFile
+from tfpetastorm.storage.metadata import COMMON_METADATA, CommonMetadata, ListedFile, read_common_metadata
+from tfpetastorm.storage.sidecar import SIDECAR_NAME
+
+_SUFFIXES = (".parquet", ".parq", ".pq")
+#: What hive names the folder of a null.
+HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The files of a dataset and what was found beside them.
+
+    root: the folder that names are relative to. files: sorted by name. listed: what a committed list says of them, by
+    name. metadata: of each `_common_metadata` that rules some of the files. has_sidecar: whether the root has one.
+    problems: what a user should know of, in words.
+    """
+
+    root: str
+    files: tuple[DataFile, ...]
+    listed: Mapping[str, ListedFile] = field(default_factory=dict)
+    metadata: tuple[CommonMetadata, ...] = ()
+    has_sidecar: bool = False
+    problems: tuple[str, ...] = ()
+
+
+def list_dataset(location: Location, on_bad_file: OnBadFile | None = None) -> Listing:
+    """The data files at `location`, each folder listed once.
+
+    Names with a part that starts with "_" or "." are not data, nor is what a committed list leaves out: that is warned
+    about. A file that is listed but missing is `DamagedDataError`, or left to `on_bad_file`.
+    Raises `DatasetError` if nothing is there.
+    """
+    infos = _infos(location.filesystem, location.paths, location.url)
+    folders = [info.path for info in infos if info.type == pafs.FileType.Directory]
+    if len(infos) == 1 and folders:
+        return _one_folder(location, folders[0].rstrip("/"), on_bad_file)
+    return _many(location, infos, on_bad_file)
+
+
+def _infos(filesystem: pafs.FileSystem, paths: Sequence[str], url: str) -> list[pafs.FileInfo]:
+    try:
+        infos: list[pafs.FileInfo] = filesystem.get_file_info(list(paths))
+    except (OSError, pa.ArrowException, ValueError) as error:
+        # The store's own words may hold the address it was asked for, but never its credentials.
+        raise DatasetError(f"can't look at {url}: {error}") from None
+    for info in infos:
+        if info.type == pafs.FileType.NotFound:
+            raise DatasetError(f"there is no {info.path} ({url}). Check the path, and that this machine can reach it.")
+    return infos
+
+
+def _one_folder(location: Location, root: str, on_bad_file: OnBadFile | None) -> Listing:
+    try:
+        found = location.filesystem.get_file_info(pafs.FileSelector(root, recursive=True))
+    except (OSError, pa.ArrowException) as error:
+        raise DatasetError(f"can't list {location.url}: {error}") from None
+    by_name = {_relative(info.path, root): info for info in found if info.type != pafs.FileType.Directory}
+    metadata = None
+    if COMMON_METADATA in by_name:
+        metadata = read_common_metadata(location.filesystem, by_name[COMMON_METADATA].path)
+    else:
+        _refuse_nested(by_name, location.url)
+    candidates = [name for name in by_name if not _hidden(name)]
+    problems: list[str] = []
+    if metadata is not None and not metadata.finished:
+        raise DatasetError(
+            describe(
+                "the dataset was never finished: its writer was interrupted, or is still at work",
+                Place(file=metadata.path),
+                remedy="Write it again; a DatasetWriter may take the folder as it is.",
+            )
+        )
+    if metadata is not None and metadata.files is not None:
+        names = _hold_against(metadata.files, by_name, root, on_bad_file)
+        extra = sorted(name for name in candidates if name not in metadata.files and _parquet_like(name))
+        problems += _warn_of_unlisted(extra, metadata.path)
+        listed: Mapping[str, ListedFile] = metadata.files
+    else:
+        names = _data_names(candidates)
+        listed = {}
+        if not names:
+            raise DatasetError(f"{location.url} holds no Parquet files. Check the path.")
+    files = tuple(_data_file(by_name[name], name) for name in sorted(names))
+    kept = (metadata,) if metadata is not None else ()
+    return Listing(root, files, listed, kept, SIDECAR_NAME in by_name, tuple(problems))
+
+
+def _refuse_nested(by_name: Mapping[str, pafs.FileInfo], url: str) -> None:
+    inner = sorted(
+        name for name in by_name if name.endswith("/" + COMMON_METADATA) and not _hidden(posixpath.dirname(name))
+    )
+    if inner:
+        raise DatasetError(
+            f"{url} is a folder of datasets, such as {posixpath.dirname(inner[0])}. Open one of them, or give several "
+            "as a list."
+        )
+
+
+def _hold_against(
+    listed: Mapping[str, ListedFile], by_name: Mapping[str, pafs.FileInfo], root: str, on_bad_file: OnBadFile | None
+) -> list[str]:
+    names = []
+    for name in sorted(listed):
+        if name in by_name:
+            names.append(name)
+            continue
+        error = DamagedDataError(
+            describe(
+                "a file of the dataset is missing",
+                Place(file=join(root, name)),
+                remedy="Restore it, or leave it out with on_error=Skip(...).",
+            )
+        )
+        if on_bad_file is None:
+            raise error
+        on_bad_file(DataFile(join(root, name), name, 0, -1, partition_of(name)), error)
+    return names
+
+
+def _warn_of_unlisted(extra: list[str], path: str) -> list[str]:
+    if not extra:
+        return []
+    shown = ", ".join(extra[:3]) + (f" and {len(extra) - 3} more" if len(extra) > 3 else "")
+    problem = describe(
+        f"{len(extra)} Parquet files are not in the dataset's committed list and are left out: {shown}",
+        Place(file=path),
+        remedy="If they belong to it, write them with DatasetWriter(mode='append'); if an interrupted writer left them, "
+        "delete them.",
+    )
+    warnings.warn(problem, DatasetWarning, stacklevel=2)
+    return [problem]
+
+
+def _many(location: Location, infos: list[pafs.FileInfo], on_bad_file: OnBadFile | None) -> Listing:
+    """Files and folders given one by one. Each folder's own committed list rules what is in it."""
+    filesystem = location.filesystem
+    parts: list[tuple[str, Listing]] = []
+    single: list[pafs.FileInfo] = []
+    for info in infos:
+        if info.type == pafs.FileType.Directory:
+            folder = info.path.rstrip("/")
+            parts.append((folder, _one_folder(Location(filesystem, (folder,), folder), folder, on_bad_file)))
+        else:
+            single.append(info)
+    paths = [info.path for info in single] + [join(folder, file.name) for folder, part in parts for file in part.files]
+    root = _common_root([posixpath.dirname(path) for path in paths] or [folder for folder, _ in parts])
+    files = [_data_file(info, _relative(info.path, root)) for info in single]
+    metadata = [found for _, part in parts for found in part.metadata]
+    listed: dict[str, ListedFile] = {}
+    for folder, part in parts:
+        for file in part.files:
+            name = _relative(file.path, root)
+            files.append(DataFile(file.path, name, file.size, file.mtime_ns, partition_of(name)))
+            if file.name in part.listed:
+                listed[name] = part.listed[file.name]
+    if single:
+        # Files picked out of a dataset keep its schema.
+        beside = filesystem.get_file_info([join(root, COMMON_METADATA)])[0]
+        if beside.type == pafs.FileType.File:
+            found = read_common_metadata(filesystem, beside.path)
+            metadata.append(found)
+            names = {file.name for file in files}
+            listed |= {name: counts for name, counts in (found.files or {}).items() if name in names}
+    problems = tuple(problem for _, part in parts for problem in part.problems)
+    return Listing(root, tuple(sorted(files, key=lambda file: file.name)), listed, tuple(metadata), False, problems)
+
+
+def _common_root(folders: list[str]) -> str:
+    root = posixpath.commonpath(folders) if len(set(folders)) > 1 else folders[0]
+    # Partition folders belong to the names of files, whichever part of a dataset was picked.
+    while "=" in posixpath.basename(root):
+        root = posixpath.dirname(root)
+    return root
+
+
+def partition_of(name: str) -> dict[str, str | None]:
+    """The partition values that the folders in a file's name tell, in hive's way."""
+    values: dict[str, str | None] = {}
+    for part in name.split("/")[:-1]:
+        key, equals, value = part.partition("=")
+        if equals and key:
+            values[unquote(key)] = None if value == HIVE_NULL else unquote(value)
+    return values
+
+
+def _data_file(info: pafs.FileInfo, name: str) -> DataFile:
+    size = info.size if info.size is not None else -1
+    mtime = info.mtime_ns if info.mtime_ns is not None else -1
+    return DataFile(info.path, name, size, mtime, partition_of(name))
+
+
+def _data_names(candidates: list[str]) -> list[str]:
+    """Files that are named like Parquet; if none is, all of them: some writers give no suffix."""
+    return [name for name in candidates if _parquet_like(name)] or candidates
+
+
+def _parquet_like(name: str) -> bool:
+    return name.lower().endswith(_SUFFIXES) or "." not in posixpath.basename(name)
+
+
+def _hidden(name: str) -> bool:
+    # "_year=2020" is the folder of a partition, as Spark has it too.
+    *folders, base = name.split("/")
+    return base.startswith(("_", ".")) or any(
+        part.startswith(".") or (part.startswith("_") and "=" not in part) for part in folders
+    )
+
+
+def _relative(path: str, root: str) -> str:
+    return path[len(root) :].lstrip("/") if path.startswith(root) else path

@@ -1,0 +1,142 @@
+"""`_common_metadata`: which schema a dataset has and which files belong to it. Read here, as bytes; written by commit.
+
+Four key-value pairs of the footer matter (petastorm's are described in `schema/petastorm_format.py`):
+
+- `tfpetastorm.unischema.v1`: the schema as JSON.
+- `tfpetastorm.files.v1`: JSON `{"version": 1, "state": "complete", "files": {name: [rows, row groups]}}`. Only the
+  files in it are data. A state of "writing" means that no writer has ever finished.
+- `dataset-toolkit.unischema.v1`: petastorm's schema, a pickle.
+- `dataset-toolkit.num_row_groups_per_file.v1`: JSON `{name: row groups}`; the same rule holds.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.fs as pafs
+
+from tfpetastorm.errors import DatasetError, Place, UnsafeDataError, describe
+from tfpetastorm.storage.footers import read_footer
+
+COMMON_METADATA = "_common_metadata"
+UNISCHEMA_KEY = b"tfpetastorm.unischema.v1"
+FILES_KEY = b"tfpetastorm.files.v1"
+PETASTORM_UNISCHEMA_KEY = b"dataset-toolkit.unischema.v1"
+PETASTORM_FILES_KEY = b"dataset-toolkit.num_row_groups_per_file.v1"
+
+_FILES_VERSION = 1
+
+
+@dataclass(frozen=True)
+class ListedFile:
+    """What a committed list says of one file. rows: None where the list doesn't tell (petastorm's)."""
+
+    row_groups: int
+    rows: int | None = None
+
+
+@dataclass(frozen=True)
+class CommonMetadata:
+    """The key-value pairs of a `_common_metadata`, and the committed list among them.
+
+    path: of the file. pairs: all key-value pairs as stored. files: by name relative to the folder, or None if the
+    file holds no list. finished: False if the dataset's first writer never committed.
+    """
+
+    path: str
+    pairs: Mapping[bytes, bytes] = field(default_factory=dict)
+    files: Mapping[str, ListedFile] | None = None
+    finished: bool = True
+
+    @property
+    def kind(self) -> str:
+        """Who wrote it: "tfpetastorm", "petastorm" or "parquet" (anyone else)."""
+        if UNISCHEMA_KEY in self.pairs:
+            return "tfpetastorm"
+        return "petastorm" if PETASTORM_UNISCHEMA_KEY in self.pairs else "parquet"
+
+
+def read_common_metadata(filesystem: pafs.FileSystem, path: str) -> CommonMetadata:
+    """The metadata at `path`. Raises `DatasetError` if it can't be read or its list is malformed."""
+    try:
+        pairs = dict(read_footer(filesystem, path).metadata.metadata or {})
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise DatasetError(
+            describe(
+                f"can't read the dataset's metadata: {str(error).rstrip('.')}",
+                Place(file=path),
+                remedy="Restore the file. Without it the dataset is plain Parquet: its schema is lost.",
+            )
+        ) from None
+    if FILES_KEY in pairs:
+        stored = _json(pairs[FILES_KEY], FILES_KEY, path)
+        if stored.get("version") != _FILES_VERSION:
+            raise _malformed(FILES_KEY, path, f"version {_FILES_VERSION}", f"version {stored.get('version')!r}")
+        files = _listed(stored.get("files"), FILES_KEY, path)
+        return CommonMetadata(path, pairs, files, finished=stored.get("state") == "complete")
+    if PETASTORM_FILES_KEY in pairs:
+        return CommonMetadata(
+            path,
+            pairs,
+            _listed(_json(pairs[PETASTORM_FILES_KEY], PETASTORM_FILES_KEY, path), PETASTORM_FILES_KEY, path),
+        )
+    return CommonMetadata(path, pairs)
+
+
+def files_json(files: Mapping[str, ListedFile], *, finished: bool = True) -> bytes:
+    """The value of `tfpetastorm.files.v1`."""
+    listed = {name: [file.rows, file.row_groups] for name, file in sorted(files.items())}
+    state = "complete" if finished else "writing"
+    return json.dumps({"version": _FILES_VERSION, "state": state, "files": listed}, ensure_ascii=False).encode()
+
+
+def petastorm_files_json(files: Mapping[str, ListedFile]) -> bytes:
+    """The value of `dataset-toolkit.num_row_groups_per_file.v1`."""
+    return json.dumps({name: file.row_groups for name, file in sorted(files.items())}).encode()
+
+
+def _json(text: bytes, key: bytes, path: str) -> dict[str, Any]:
+    try:
+        stored = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise _malformed(key, path, "JSON", str(error)) from None
+    if not isinstance(stored, dict):
+        raise _malformed(key, path, "a JSON object", type(stored).__name__)
+    return stored
+
+
+def _listed(stored: object, key: bytes, path: str) -> dict[str, ListedFile]:
+    if not isinstance(stored, dict):
+        raise _malformed(key, path, "a table of files", type(stored).__name__)
+    files = {}
+    for name, counts in stored.items():
+        rows, row_groups = counts if isinstance(counts, list) and len(counts) == 2 else (None, counts)
+        if not _is_count(row_groups) or not (rows is None or _is_count(rows)):
+            raise _malformed(key, path, "counts of rows and row groups", repr(counts))
+        parts = name.split("/")
+        if name.startswith("/") or ".." in parts or "\\" in name or "\0" in name:
+            raise UnsafeDataError(
+                describe("the committed list names a file outside the dataset", Place(file=path), found=repr(name))
+            )
+        files["/".join(part for part in parts if part not in ("", "."))] = ListedFile(row_groups, rows)
+    return files
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _malformed(key: bytes, path: str, expected: object, found: object) -> DatasetError:
+    return DatasetError(
+        describe(
+            f"the metadata under {key.decode()} is damaged",
+            Place(file=path),
+            expected=expected,
+            found=found,
+            remedy="Restore the file, or write the dataset again.",
+        )
+    )

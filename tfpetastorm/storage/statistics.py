@@ -1,0 +1,138 @@
+"""Which row groups can hold rows that pass a filter, judged by the footers alone.
+
+pyarrow decides: every row group becomes a fragment that is never opened, whose partition expression states what its
+statistics and folders guarantee, and pyarrow drops the fragments whose guarantee contradicts the filter. So every
+expression works, and an expression pyarrow can't reason about just prunes nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as pads
+import pyarrow.fs as pafs
+import pyarrow.parquet as pq
+
+from tfpetastorm.schema.columns import Array
+from tfpetastorm.storage.where import columns_of
+
+if TYPE_CHECKING:
+    from tfpetastorm.storage.stored import StoredDataset
+
+_CALL = re.compile(r"\b([a-z_]\w*)\(")
+#: Calls under which a NaN behaves as "outside every range", as statistics take it.
+_NAN_SAFE = frozenset({"is_in", "is_null", "is_valid", "and", "or", "and_kleene", "or_kleene"})
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """What a footer tells of one column in one row group.
+
+    minimum, maximum: bounds of the values that are neither null nor NaN, as Python values; None if unknown. Texts and
+    bytes may be cut by the writer, but bound all the same. nulls: how many, or None if unknown. rows: of the group.
+    """
+
+    minimum: Any
+    maximum: Any
+    nulls: int | None
+    rows: int
+
+
+def column_statistics(metadata: pq.FileMetaData, row_group: int, column: int) -> Statistics:
+    """The statistics of the Parquet column with the index `column`, with None for whatever is not stored."""
+    group = metadata.row_group(row_group)
+    stored = group.column(column).statistics
+    if stored is None:
+        return Statistics(None, None, None, group.num_rows)
+    nulls = stored.null_count if stored.has_null_count else None
+    minimum = maximum = None
+    if stored.has_min_max:
+        try:
+            minimum, maximum = stored.min, stored.max
+        except (ValueError, OverflowError, NotImplementedError, pa.ArrowException):
+            pass  # no Python value for it, such as nanoseconds without pandas
+    return Statistics(minimum, maximum, nulls, group.num_rows)
+
+
+def prune(dataset: StoredDataset, expression: pc.Expression) -> Array:
+    """Which row groups may hold rows for which `expression` is true: bool `[row groups]`. Reads nothing.
+
+    Raises `OptionError` if the expression names an unknown field or mixes types.
+    """
+    schema = dataset.filter_schema
+    names = columns_of(expression, schema)
+    inventory = dataset.inventory
+    keep = np.zeros(len(inventory.row_group_rows), np.bool_)
+    if not names:
+        return np.ones_like(keep)
+    careful = not _nan_safe(expression)
+    columns = [schema.field(name) for name in names if not (careful and pa.types.is_floating(schema.field(name).type))]
+    format_ = pads.ParquetFileFormat()
+    nowhere = pafs.LocalFileSystem()
+    fragments = [
+        format_.make_fragment(str(i), nowhere, partition_expression=_guarantee(dataset, i, columns))
+        for i in range(len(keep))
+    ]
+    imagined = pads.FileSystemDataset(fragments, schema, format_, nowhere)
+    for fragment in imagined.get_fragments(filter=expression):
+        keep[int(fragment.path)] = True
+    return keep
+
+
+def _nan_safe(expression: pc.Expression) -> bool:
+    """Whether a NaN never passes where all numbers of a range fail.
+
+    Statistics leave NaN out, so `x != 1` or `~(x < 2)` may be true for a NaN in a row group of nothing but ones.
+    """
+    # Literals stay in the text, as pyarrow doesn't escape the quotes within: at worst one makes this too careful.
+    text = str(expression)
+    if "!=" in text or "nan" in text.replace("nan_is_null=false", "").lower():
+        return False
+    return set(_CALL.findall(text)) <= _NAN_SAFE
+
+
+def _guarantee(dataset: StoredDataset, row_group: int, columns: list[pa.Field]) -> pc.Expression:
+    """What is true of every row of a row group."""
+    sure = pc.scalar(True)
+    for column in columns:
+        statistics = dataset.row_groups[row_group].statistics(column.name)
+        if statistics is not None:
+            for part in _guarantees(pc.field(column.name), column.type, statistics):
+                sure = sure & part
+    return sure
+
+
+def _guarantees(field: pc.Expression, kind: pa.DataType, statistics: Statistics) -> list[pc.Expression]:
+    if statistics.rows and statistics.nulls == statistics.rows:
+        return [field.is_null()]
+    never_null = statistics.nulls == 0
+    parts = [field.is_valid()] if never_null else []
+    bounds = _typed(statistics.minimum, kind), _typed(statistics.maximum, kind)
+    if bounds[0] is not None and bounds[1] is not None:
+        inside = (field >= bounds[0]) & (field <= bounds[1])
+        parts.append(inside if never_null else inside | field.is_null())
+    return parts
+
+
+def _typed(value: Any, kind: pa.DataType) -> pa.Scalar | None:
+    """`value` as a scalar of the type the filter sees, or None where that would not keep the order."""
+    if value is None or (isinstance(value, float) and value != value):
+        return None
+    try:
+        scalar = pa.scalar(value)
+        if scalar.type == kind:
+            return scalar
+        numeric = pa.types.is_integer(scalar.type) or pa.types.is_floating(scalar.type)
+        if pa.types.is_unsigned_integer(kind) and (not numeric or value < 0):
+            return None  # stored as a signed type and wrapped around: the order is not that of the values
+        if numeric and (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
+            # Rounding is monotonic, so bounds stay bounds; an integer that doesn't fit raises.
+            return scalar.cast(kind, safe=not pa.types.is_floating(kind))
+        return pa.scalar(value, kind)
+    except (TypeError, ValueError, OverflowError, pa.ArrowException):
+        return None

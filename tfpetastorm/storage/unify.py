@@ -1,0 +1,150 @@
+"""One schema for all files of a dataset: from its metadata, checked against every file, or inferred from the files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import pyarrow as pa
+
+from tfpetastorm.errors import DatasetError, Place, SchemaMismatchError, TfpetastormError, describe
+from tfpetastorm.schema.codecs import decode_column
+from tfpetastorm.schema.codecs.base import Codec
+from tfpetastorm.schema.field import UnischemaField
+from tfpetastorm.schema.unischema import Unischema
+from tfpetastorm.storage.footers import Footer
+from tfpetastorm.storage.inventory import DataFile
+from tfpetastorm.storage.listing import Listing
+from tfpetastorm.storage.metadata import PETASTORM_UNISCHEMA_KEY, UNISCHEMA_KEY, CommonMetadata
+from tfpetastorm.storage.partitions import partition_keys, partition_values
+
+Unmapped = Literal["error", "drop"]
+
+
+@dataclass(frozen=True)
+class Unified:
+    """What the files of a dataset have in common. See `StoredDataset` for the parts."""
+
+    kind: str
+    schema: Unischema
+    arrow_schemas: tuple[pa.Schema, ...]
+    column_paths: Mapping[str, tuple[str, ...]]
+    partition_fields: Mapping[str, tuple[Any, ...]]
+    problems: tuple[str, ...] = ()
+
+
+def unify(
+    listing: Listing,
+    files: Sequence[DataFile],
+    footers: Sequence[Footer],
+    codecs: tuple[type[Codec], ...],
+    unmapped: Unmapped,
+) -> Unified:
+    """The schema of `files`. Raises `SchemaMismatchError` naming the file, or both files, that can't be reconciled."""
+    distinct, index = _distinct_schemas(footers)
+    arrow_schemas = tuple(distinct[i] for i in index)
+    stored = _stored_schema(listing.metadata, codecs)
+    if stored is None:
+        return _inferred(listing, files, distinct, index, arrow_schemas, unmapped)
+    kind, schema = stored
+    partitions = _partitions_of(schema, files, arrow_schemas)
+    for i, arrow in enumerate(distinct):
+        _check(schema, arrow, files[index.index(i)], partitions)
+    return Unified(
+        kind,
+        schema,
+        arrow_schemas,
+        {field.name: (field.name,) for field in schema if field.name not in partitions},
+        {name: partition_values(schema.fields[name], files) for name in partitions},
+    )
+
+
+def _distinct_schemas(footers: Sequence[Footer]) -> tuple[list[pa.Schema], list[int]]:
+    """The different Arrow schemas among files, and which of them each file has.
+
+    Thousands of files mostly share one, and comparing is far cheaper than converting.
+    """
+    seen: list[tuple[Any, bytes]] = []
+    distinct: list[pa.Schema] = []
+    index: list[int] = []
+    for footer in footers:
+        schema = footer.metadata.schema
+        arrow = (footer.metadata.metadata or {}).get(b"ARROW:schema", b"")
+        for i, (other, other_arrow) in enumerate(seen):
+            if arrow == other_arrow and schema.equals(other):
+                index.append(i)
+                break
+        else:
+            seen.append((schema, arrow))
+            distinct.append(schema.to_arrow_schema())
+            index.append(len(distinct) - 1)
+    return distinct, index
+
+
+def _stored_schema(metadata: Sequence[CommonMetadata], codecs: tuple[type[Codec], ...]) -> tuple[str, Unischema] | None:
+    found: list[tuple[CommonMetadata, Unischema]] = []
+    for one in metadata:
+        if one.kind == "parquet":
+            continue
+        try:
+            if one.kind == "tfpetastorm":
+                schema = Unischema.from_json(one.pairs[UNISCHEMA_KEY].decode(), codecs)
+            else:
+                from tfpetastorm.schema.petastorm_format import read_pickled_schema
+
+                schema = read_pickled_schema(one.pairs[PETASTORM_UNISCHEMA_KEY], codecs)
+        except TfpetastormError as error:
+            raise type(error)(f"{error} (file {one.path})") from None
+        except UnicodeDecodeError as error:
+            raise DatasetError(f"the schema in {one.path} is damaged: {error}") from None
+        found.append((one, schema))
+    if not found:
+        return None
+    first, schema = found[0]
+    for other, other_schema in found[1:]:
+        if tuple(other_schema) != tuple(schema):
+            raise SchemaMismatchError(f"the datasets of {first.path} and {other.path} have different schemas.")
+    if len(found) < len(metadata):
+        plain = next(one for one in metadata if one.kind == "parquet")
+        raise SchemaMismatchError(f"{first.path} holds a Unischema, but {plain.path} does not.")
+    return first.kind, schema
+
+
+def _partitions_of(
+    schema: Unischema, files: Sequence[DataFile], arrow_schemas: tuple[pa.Schema, ...]
+) -> tuple[str, ...]:
+    # A column in all files counts more than the names of folders, which are text at best.
+    names = [name for name in partition_keys(files) if name in schema]
+    return tuple(name for name in names if not all(name in arrow.names for arrow in arrow_schemas))
+
+
+def _check(schema: Unischema, arrow: pa.Schema, file: DataFile, partitions: Sequence[str]) -> None:
+    """Raise `SchemaMismatchError` if a file can't serve the schema's fields."""
+    for field in schema:
+        if field.name in partitions:
+            continue
+        if field.name not in arrow.names:
+            if not field.nullable:
+                raise SchemaMismatchError(
+                    describe(
+                        "a file lacks a field that is not nullable",
+                        Place(field=field.name, file=file.path),
+                        expected=field,
+                        found="no such column",
+                    )
+                )
+            continue
+        _check_type(field, arrow.field(field.name).type, file)
+
+
+def _check_type(field: UnischemaField, kind: pa.DataType, file: DataFile) -> None:
+    try:
+        # No rows: only the types are looked at.
+        decode_column(field, pa.array([], kind), _never)
+    except SchemaMismatchError as error:
+        raise SchemaMismatchError(f"{error} (file {file.path})") from None
+
+
+def _never(row: int, reason: str) -> None:
+    raise AssertionError(f"a column without rows has a bad cell {row}: {reason}")
