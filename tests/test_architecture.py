@@ -1,0 +1,121 @@
+"""The folders are the architecture: who may import whom, and what never loads TensorFlow."""
+
+from __future__ import annotations
+
+import ast
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "tfpetastorm"
+#: From left to right: each may import those before it.
+ORDER = ["schema", "storage", "plan", "read", "pool", "tfdata"]
+WITHOUT_TENSORFLOW = ORDER[: ORDER.index("tfdata")]
+#: Single modules that any folder may import, and that import no folder but those given.
+COMMON: dict[str, list[str]] = {"errors": []}
+#: What only an extra, a user or a front end brings in.
+OPTIONAL = ["fsspec", "pyspark", "torch", "sklearn", "pandas", "matplotlib", "psutil", "tfx", "rich"]
+
+
+def modules(folder: str) -> list[Path]:
+    return sorted((PACKAGE / folder).rglob("*.py"))
+
+
+def imports_of(path: Path) -> Iterator[tuple[str, int]]:
+    """Every module that a file imports, at whatever depth of its code, as an absolute name and the line."""
+    package = [PACKAGE.name, *path.relative_to(PACKAGE).parent.parts]
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"), str(path))):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield alias.name, node.lineno
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            prefix = ".".join([*base, *(node.module or "").split(".")]).rstrip(".")
+            # `from tfpetastorm import read` imports a folder, `from tfpetastorm.read import task` a module.
+            for alias in node.names:
+                yield f"{prefix}.{alias.name}", node.lineno
+
+
+def forbidden(path: Path, allowed: list[str]) -> list[str]:
+    """Imports of ours from elsewhere than `allowed` (the façade is elsewhere too), as `file:line: name`."""
+    return [
+        f"{path.relative_to(PACKAGE)}:{line}: {name}"
+        for name, line in imports_of(path)
+        if name.split(".")[0] == PACKAGE.name and not {*name.split(".")[1:2]} & {*allowed, *COMMON}
+    ]
+
+
+@pytest.mark.parametrize("folder", ORDER)
+def test_a_folder_imports_only_what_lies_left_of_it(folder: str) -> None:
+    allowed = ORDER[: ORDER.index(folder) + 1]
+    found = modules(folder)
+    assert found, f"no modules in {folder}/"
+    assert not [line for path in found for line in forbidden(path, allowed)]
+
+
+@pytest.mark.parametrize("name", COMMON)
+def test_common_modules_import_no_folder(name: str) -> None:
+    assert not forbidden(PACKAGE / f"{name}.py", COMMON[name])
+
+
+@pytest.mark.parametrize("folder", WITHOUT_TENSORFLOW)
+def test_no_line_left_of_tfdata_imports_tensorflow(folder: str) -> None:
+    found = [
+        f"{path.relative_to(PACKAGE)}:{line}: {name}"
+        for path in modules(folder)
+        for name, line in imports_of(path)
+        if name.split(".")[0] in {"tensorflow", "keras", "tf_keras"}
+    ]
+    assert not found
+
+
+def test_the_rules_notice_an_import_to_the_right(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The checks above can fail: each spelling of a wrong import is seen."""
+    monkeypatch.setattr(sys.modules[__name__], "PACKAGE", tmp_path / "tfpetastorm")
+    module = tmp_path / "tfpetastorm" / "read" / "task.py"
+    module.parent.mkdir(parents=True)
+    wrong = [
+        "import tfpetastorm.pool.executors",
+        "from tfpetastorm.pool import executors",
+        "from tfpetastorm import pool",
+        "from ..pool import executors",
+        "from .. import pool",
+        "def f():\n    from tfpetastorm.tfdata import source",
+        "import tfpetastorm",
+        "from tfpetastorm import make_dataset",
+    ]
+    for source in wrong:
+        module.write_text(source)
+        assert forbidden(module, ["schema", "storage", "plan", "read"]), source
+    module.write_text(
+        "from tfpetastorm.errors import Place\nfrom ..schema import field\nfrom . import ops\nimport numpy"
+    )
+    assert not forbidden(module, ["schema", "storage", "plan", "read"])
+
+
+def loaded_after(*statements: str) -> set[str]:
+    """The top-level names in `sys.modules` of a fresh interpreter that ran the statements."""
+    code = "\n".join([*statements, "import sys", "print(*{name.split('.')[0] for name in sys.modules})"])
+    environment = os.environ | {"PYTHONPATH": str(PACKAGE.parent)}
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, env=environment, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return set(done.stdout.split())
+
+
+def test_importing_every_module_left_of_tfdata_loads_no_tensorflow() -> None:
+    names = [
+        ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__")
+        for folder in WITHOUT_TENSORFLOW
+        for path in modules(folder)
+    ]
+    assert not loaded_after(*(f"import {name}" for name in names)) & {"tensorflow", "keras"}
+
+
+def test_importing_the_package_loads_neither_tensorflow_nor_anything_optional() -> None:
+    assert not loaded_after("import tfpetastorm") & {"tensorflow", "keras", *OPTIONAL}
