@@ -43,7 +43,12 @@ def _ratios(outcomes: list[dict[str, Any]], path: Path) -> Path:
     axes.set_xscale("log")
     low, high = min(o["ratio_low"] for o in outcomes), max(o["ratio_high"] for o in outcomes)
     axes.set_xlim(min(0.3, low * 0.8), max(30.0, high * 2))
-    axes.set_xlabel("times the reference's rate (log scale); black: the target; whiskers: lowest and highest round")
+    axes.axvline(1, color="#bbbbbb", linewidth=0.8, zorder=0)
+    axes.xaxis.set_major_formatter("{x:g} ×")
+    figure.supxlabel(
+        "Rate as a multiple of the reference's. Bar: median of the rounds; whiskers: lowest and highest; black: target",
+        fontsize=9,
+    )
     figure.savefig(path, metadata={"Date": None})
     plt.close(figure)
     return path
