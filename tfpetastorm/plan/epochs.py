@@ -41,6 +41,7 @@ class EpochPlan:
 
     @property
     def rows_per_epoch(self) -> int:
+        """Rows in one epoch."""
         return int(self.rows.sum())
 
     def order(self, epoch: int) -> Array:

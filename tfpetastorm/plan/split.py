@@ -22,10 +22,11 @@ class Split:
     """Selects one part of a dataset.
 
     part: the name of the part to keep. parts: each part's share, in (0, 1], in order; their sum is at most 1.
-    by: "row" (the default) gives each row to a part by a hash of its file's name, row group and number: shares are met in the
-    mean, and rows keep their part when files are added. "row_group" gives whole row groups, in a hashed order, so
-    that each part's rows come as close to its share as whole row groups allow, and no row group is read for two parts.
-    A field's name hashes that field's value, so that equal values (one user, one drive) never fall into two parts.
+    by: "row" (the default) gives each row to a part by a hash of its file's name, row group and number: shares are
+    met in the mean, and rows keep their part when files are added. "row_group" gives whole row groups, in a hashed
+    order, so that each part's rows come as close to its share as whole row groups allow, and no row group is read for
+    two parts. A field's name hashes that field's value, so that equal values (one user, one drive) never fall into
+    two parts.
     salt: another salt gives another split.
 
     Raises OptionError for an unknown part or shares outside (0, 1].

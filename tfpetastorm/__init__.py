@@ -1,0 +1,79 @@
+"""Feeds TensorFlow training from Apache Parquet.
+
+The names below are loaded when first used: `import tfpetastorm` alone imports neither TensorFlow nor pyarrow, which is
+also what lets worker processes start fast.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tfpetastorm.errors import DatasetError as DatasetError
+    from tfpetastorm.errors import TfpetastormError as TfpetastormError
+    from tfpetastorm.plan.order import Shuffle as Shuffle
+    from tfpetastorm.plan.split import Split as Split
+    from tfpetastorm.pool.options import PoolOptions as PoolOptions
+    from tfpetastorm.read.nulls import Nulls as Nulls
+    from tfpetastorm.read.predicate import ColumnPredicate as ColumnPredicate
+    from tfpetastorm.read.transform import Transform as Transform
+    from tfpetastorm.schema.codecs import Codec as Codec
+    from tfpetastorm.schema.codecs import CompressedImageCodec as CompressedImageCodec
+    from tfpetastorm.schema.codecs import CompressedNdarrayCodec as CompressedNdarrayCodec
+    from tfpetastorm.schema.codecs import NdarrayCodec as NdarrayCodec
+    from tfpetastorm.schema.codecs import ScalarCodec as ScalarCodec
+    from tfpetastorm.schema.codecs import TensorCodec as TensorCodec
+    from tfpetastorm.schema.field import UnischemaField as UnischemaField
+    from tfpetastorm.schema.unischema import Unischema as Unischema
+    from tfpetastorm.storage.opening import open_dataset as open_dataset
+    from tfpetastorm.storage.writer import DatasetWriter as DatasetWriter
+    from tfpetastorm.tfdata.dataset import close as close
+    from tfpetastorm.tfdata.dataset import make_dataset as make_dataset
+    from tfpetastorm.tfdata.dataset import stats as stats
+    from tfpetastorm.tfdata.dataset import steps as steps
+    from tfpetastorm.tfdata.monitor import Monitor as Monitor
+    from tfpetastorm.tfdata.skip import Skip as Skip
+    from tfpetastorm.tfdata.specs import tensor_specs as tensor_specs
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Codec": "schema.codecs",
+    "ColumnPredicate": "read.predicate",
+    "CompressedImageCodec": "schema.codecs",
+    "CompressedNdarrayCodec": "schema.codecs",
+    "DatasetError": "errors",
+    "DatasetWriter": "storage.writer",
+    "Monitor": "tfdata.monitor",
+    "NdarrayCodec": "schema.codecs",
+    "Nulls": "read.nulls",
+    "PoolOptions": "pool.options",
+    "ScalarCodec": "schema.codecs",
+    "Shuffle": "plan.order",
+    "Skip": "tfdata.skip",
+    "Split": "plan.split",
+    "TensorCodec": "schema.codecs",
+    "TfpetastormError": "errors",
+    "Transform": "read.transform",
+    "Unischema": "schema.unischema",
+    "UnischemaField": "schema.field",
+    "close": "tfdata.dataset",
+    "make_dataset": "tfdata.dataset",
+    "open_dataset": "storage.opening",
+    "stats": "tfdata.dataset",
+    "steps": "tfdata.dataset",
+    "tensor_specs": "tfdata.specs",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'tfpetastorm' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"tfpetastorm.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOMES])

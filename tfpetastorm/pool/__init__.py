@@ -1,0 +1,1 @@
+"""When and where read tasks run: inline, on threads or in worker processes, ahead of need within a budget in bytes."""

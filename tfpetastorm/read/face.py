@@ -1,0 +1,160 @@
+"""The NumPy face of columns: what a user's predicate or transform is given, and what it gives back.
+
+Numbers, bools, datetime64 and dates (datetime64[D]) are arrays `[rows, *shape]`; str, bytes and Decimals are object
+arrays of `str`, `bytes` and `Decimal`; a field with `None` in its shape is an object array `[rows]` of one array a row.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from tfpetastorm.errors import TransformError, describe
+from tfpetastorm.schema.columns import Array, Column, Text, empty_aligned
+from tfpetastorm.schema.field import UnischemaField
+
+
+def text_objects(text: Text, decode: bool) -> Array:
+    """Object array `[rows]`: `str` if `decode`, else `bytes`. Arrow makes the objects, not a loop here."""
+    kind = pa.large_string() if decode else pa.large_binary()
+    offsets = np.ascontiguousarray(text.offsets, np.int64)
+    data = np.ascontiguousarray(text.data)
+    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(data)]
+    items: Array = pa.Array.from_buffers(kind, len(offsets) - 1, buffers).to_numpy(zero_copy_only=False)
+    return items if text.codes is None else items[text.codes]
+
+
+def text_of_objects(items: list[Any], decode: bool) -> Text:
+    """The inverse of `text_objects`."""
+    array = pa.array(items, pa.large_string() if decode else pa.large_binary())
+    _, offsets, data = array.buffers()
+    return Text(
+        np.frombuffer(offsets, np.int64, len(array) + 1, array.offset * 8),
+        np.frombuffer(data, np.uint8) if data is not None and data.size else np.empty(0, np.uint8),
+    )
+
+
+def to_face(column: Column, field: UnischemaField) -> Array:
+    """The array that a user's function sees for a column."""
+    values = column.values
+    if isinstance(values, Text):
+        flat = text_objects(values, decode=field.kind != "bytes")
+        if field.kind == "decimal":
+            flat = np.array([Decimal(item) if item else None for item in flat], object)
+        items = flat.reshape(-1, *column.inner) if column.inner else flat
+    else:
+        items = values
+    for split in reversed(column.splits):
+        cells = np.empty(len(split) - 1, object)
+        for i in range(len(cells)):
+            part = items[split[i] : split[i + 1]]
+            cells[i] = _stack(part) if part.dtype == object and split is not column.splits[-1] else part
+        items = cells
+    return items
+
+
+def _stack(cells: Array) -> Array:
+    """One rectangular array of equal cells, as a cell of shape (None, None, 3) is."""
+    return np.stack(list(cells)) if len(cells) else cells
+
+
+def from_face(value: Any, field: UnischemaField, rows: int) -> Column:
+    """The column of an array that a user's function returned.
+
+    Raises TransformError where rows, dtype or shape are not what `field` declares.
+    """
+    if field.ragged_rank:
+        return _ragged(value, field, rows)
+    if field.kind in ("text", "bytes", "decimal"):
+        flat = np.asarray(value, object)
+        _check_shape(flat.shape, rows, field)
+        items = [str(item) if field.kind == "decimal" else item for item in flat.reshape(-1)]
+        try:
+            return Column(text_of_objects(items, field.kind != "bytes"), inner=field.inner_shape)
+        except (pa.ArrowException, TypeError) as error:
+            raise TransformError(f"A transform's field {field.name!r} is not {field.kind}: {error}") from error
+    array = np.asarray(value)
+    _check_shape(array.shape, rows, field)
+    if array.dtype != field.dtype:
+        raise TransformError(_wrong_dtype(field, array.dtype))
+    return Column(_aligned(array), inner=field.inner_shape)
+
+
+def _ragged(value: Any, field: UnischemaField, rows: int) -> Column:
+    if len(value) != rows:
+        raise TransformError(_wrong_rows(field, rows, len(value)))
+    cells = [np.asarray(cell) for cell in value]
+    for i, cell in enumerate(cells):
+        fits = len(cell.shape) == len(field.shape) and all(
+            want is None or want == have for want, have in zip(field.shape, cell.shape, strict=False)
+        )
+        if not fits:
+            raise TransformError(
+                describe(
+                    f"Row {i} of field {field.name!r} of a transform's output has a wrong shape",
+                    expected=field.shape,
+                    found=cell.shape,
+                )
+            )
+    splits, lengths = [], np.array([cell.shape[0] for cell in cells], np.int64)
+    for depth in range(field.ragged_rank):
+        splits.append(np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64))
+        if depth + 1 < field.ragged_rank:
+            inner = np.array([cell.shape[depth + 1] for cell in cells], np.int64)
+            outer = np.array([int(np.prod(cell.shape[: depth + 1])) for cell in cells], np.int64)
+            lengths = np.repeat(inner, outer)
+    if field.kind in ("text", "bytes", "decimal"):
+        flat = [str(x) if field.kind == "decimal" else x for cell in cells for x in cell.reshape(-1)]
+        return Column(text_of_objects(flat, field.kind != "bytes"), tuple(splits), inner=field.inner_shape)
+    wrong = [cell.dtype for cell in cells if cell.dtype != field.dtype and cell.size]
+    if wrong:
+        raise TransformError(_wrong_dtype(field, wrong[0]))
+    items = empty_aligned((int(splits[-1][-1]), *field.inner_shape), field.dtype)
+    if cells:
+        flat_cells = [cell.reshape(-1, *field.inner_shape).astype(field.dtype, copy=False) for cell in cells]
+        np.concatenate(flat_cells, out=items)
+    return Column(items, tuple(splits), inner=field.inner_shape)
+
+
+def _aligned(array: Array) -> Array:
+    """The array itself where TensorFlow can adopt it, else an aligned copy."""
+    if array.flags.c_contiguous and array.ctypes.data % 64 == 0:
+        return array
+    copy = empty_aligned(array.shape, array.dtype)
+    copy[...] = array
+    return copy
+
+
+def _check_shape(shape: tuple[int, ...], rows: int, field: UnischemaField) -> None:
+    if len(shape) and shape[0] != rows:
+        raise TransformError(_wrong_rows(field, rows, shape[0]))
+    if shape[1:] != field.shape or not shape:
+        raise TransformError(
+            describe(
+                f"Field {field.name!r} of a transform's output has a wrong shape",
+                expected=("rows", *field.shape),
+                found=shape,
+                remedy="Declare the new shape in the transform's edit_fields.",
+            )
+        )
+
+
+def _wrong_rows(field: UnischemaField, expected: int, found: int) -> str:
+    return describe(
+        f"Field {field.name!r} of a transform's output has a wrong number of rows",
+        expected=expected,
+        found=found,
+        remedy="A transform keeps every row; where= leaves rows out.",
+    )
+
+
+def _wrong_dtype(field: UnischemaField, found: Any) -> str:
+    return describe(
+        f"Field {field.name!r} of a transform's output has a wrong dtype",
+        expected=field.dtype,
+        found=found,
+        remedy="Convert it with astype, or declare the new dtype in the transform's edit_fields.",
+    )

@@ -1,0 +1,246 @@
+"""Column chunks from row groups, as Arrow arrays."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.fs as pafs
+import pyarrow.parquet as pq
+
+from tfpetastorm.errors import DamagedDataError, DatasetChangedError, Place, describe
+from tfpetastorm.schema.codecs import arrow_type
+from tfpetastorm.schema.field import UnischemaField
+from tfpetastorm.storage.inventory import Inventory
+
+#: Open files kept by each thread. Row groups of one file mostly follow each other.
+_OPEN_FILES = 8
+
+#: Row groups kept at hand while they are read in slices; several workers may be at the borders of two of them.
+_ROW_GROUPS_AT_HAND = 4
+
+#: Footers of wide tables with thousands of row groups exceed Thrift's defaults of 100 MB and 1,000,000 items.
+_THRIFT_LIMIT = 2**31 - 1
+
+#: A dictionary page with at most this many bytes a row of the whole chunk: the column really is dictionary-coded.
+_DICTIONARY_BYTES_A_ROW = 5
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """What a fetch needs to know of a dataset, small enough to send to a worker process.
+
+    column_paths: for each stored field, the path of struct members that leads to it. partitions: the fields that
+    folder names hold, each with its value in every file.
+    """
+
+    filesystem: pafs.FileSystem
+    inventory: Inventory
+    column_paths: Mapping[str, tuple[str, ...]]
+    partitions: Mapping[str, tuple[Any, ...]]
+
+    def place(self, row_group: int, row: int | None = None, field: str | None = None) -> Place:
+        """Where a row group is, by its index in the inventory."""
+        file = self.inventory.files[int(self.inventory.row_group_file[row_group])]
+        return Place(file.path, int(self.inventory.row_group_ordinal[row_group]), row, field)
+
+
+@dataclass(frozen=True, eq=False)
+class Fetched:
+    """Arrays by field, for a whole row group, and what fetching them cost."""
+
+    arrays: dict[str, pa.Array]
+    bytes_fetched: int
+
+
+class Fetcher:
+    """Fetches columns of row groups. Threads may share one; each keeps its own open files.
+
+    metadata: gives the footer of a file by its index, if it is at hand, so that it is not read again.
+    """
+
+    def __init__(self, source: Source, metadata: Callable[[int], pq.FileMetaData] | None = None) -> None:
+        self._source = source
+        self._metadata = metadata
+        self._local = threading.local()
+        self._lock = threading.Lock()
+        self._at_hand: OrderedDict[tuple[int, tuple[str, ...]], Future[Fetched]] = OrderedDict()
+
+    def fetch(self, row_group: int, fields: list[UnischemaField], keep: bool) -> tuple[dict[str, pa.Array], int]:
+        """The columns of a row group, and the compressed bytes that had to be fetched for them (0 if at hand).
+
+        keep: whether to keep them at hand for other slices of this row group; of several threads that want them at
+        once one fetches. Raises DamagedDataError or DatasetChangedError.
+        """
+        if not keep:
+            fetched = self._read(row_group, fields)
+            return fetched.arrays, fetched.bytes_fetched
+        key = (row_group, tuple(field.name for field in fields))
+        with self._lock:
+            future = self._at_hand.get(key)
+            mine = future is None
+            if future is None:
+                future = self._at_hand[key] = Future()
+                while len(self._at_hand) > _ROW_GROUPS_AT_HAND:
+                    self._at_hand.popitem(last=False)
+            else:
+                self._at_hand.move_to_end(key)
+        if mine:
+            try:
+                future.set_result(self._read(row_group, fields))
+            except BaseException as error:  # noqa: BLE001  # handed to every thread that waits
+                with self._lock:
+                    self._at_hand.pop(key, None)
+                future.set_exception(error)
+        fetched = future.result()
+        return fetched.arrays, fetched.bytes_fetched if mine else 0
+
+    def close(self) -> None:
+        """Lets go of open files and of what is at hand; a later fetch opens them again."""
+        with self._lock:
+            self._at_hand.clear()
+        self._local = threading.local()
+
+    def _read(self, row_group: int, fields: list[UnischemaField]) -> Fetched:
+        source, inventory = self._source, self._source.inventory
+        file_index = int(inventory.row_group_file[row_group])
+        ordinal = int(inventory.row_group_ordinal[row_group])
+        rows = int(inventory.row_group_rows[row_group])
+        stored = [field for field in fields if field.name not in source.partitions]
+        arrays: dict[str, pa.Array] = {}
+        spent = 0
+        if stored:
+            paths = {field.name: source.column_paths.get(field.name, (field.name,)) for field in stored}
+            try:
+                file = self._open(file_index, stored)
+                names = {".".join(path) for path in paths.values()}
+                table = file.read_row_group(ordinal, columns=sorted(names), use_threads=False)
+                spent = _compressed_bytes(file.metadata.row_group(ordinal), names)
+            except FileNotFoundError as error:
+                raise self._damaged("A file is missing", row_group, error) from error
+            except (OSError, pa.ArrowException) as error:
+                self._forget(file_index)
+                raise self._damaged("A row group can't be read", row_group, error) from error
+            if table.num_rows != rows:
+                raise DatasetChangedError(
+                    describe(
+                        "A row group has changed since the dataset was opened",
+                        source.place(row_group),
+                        expected=f"{rows} rows",
+                        found=f"{table.num_rows} rows",
+                        remedy="Open the dataset again.",
+                    )
+                )
+            for name, path in paths.items():
+                arrays[name] = _member(table, path, rows)
+        for field in fields:
+            if field.name in source.partitions:
+                arrays[field.name] = _constant(field, source.partitions[field.name][file_index], rows)
+        return Fetched(arrays, spent)
+
+    def _open(self, file_index: int, fields: list[UnischemaField]) -> pq.ParquetFile:
+        files: OrderedDict[tuple[int, tuple[str, ...]], pq.ParquetFile] | None = getattr(self._local, "files", None)
+        if files is None:
+            files = self._local.files = OrderedDict()
+        texts = tuple(field.name for field in fields if field.is_text and not field.shape and field.kind != "decimal")
+        key = (file_index, texts)
+        if key in files:
+            files.move_to_end(key)
+            return files[key]
+        data_file = self._source.inventory.files[file_index]
+        handle = self._source.filesystem.open_input_file(data_file.path)
+        if data_file.size >= 0 and handle.size() != data_file.size:
+            raise DatasetChangedError(
+                describe(
+                    "A file has changed since the dataset was opened",
+                    Place(data_file.path),
+                    expected=f"{data_file.size} bytes",
+                    found=f"{handle.size()} bytes",
+                    remedy="Open the dataset again.",
+                )
+            )
+        remote = not isinstance(self._source.filesystem, pafs.LocalFileSystem)
+        metadata = self._metadata(file_index) if self._metadata is not None else None
+        if metadata is None:
+            limits = {"thrift_string_size_limit": _THRIFT_LIMIT, "thrift_container_size_limit": _THRIFT_LIMIT}
+            metadata = pq.ParquetFile(handle, **limits).metadata
+        files[key] = pq.ParquetFile(
+            handle,
+            metadata=metadata,
+            read_dictionary=_dictionary_columns(metadata, texts),
+            # Coalesces the ranges of all columns into few requests; on a local disk it only costs a copy.
+            pre_buffer=remote,
+            thrift_string_size_limit=_THRIFT_LIMIT,
+            thrift_container_size_limit=_THRIFT_LIMIT,
+        )
+        while len(files) > _OPEN_FILES:
+            files.popitem(last=False)
+        return files[key]
+
+    def _forget(self, file_index: int) -> None:
+        files = getattr(self._local, "files", {})
+        for key in [key for key in files if key[0] == file_index]:
+            del files[key]
+
+    def _damaged(self, what: str, row_group: int, error: Exception) -> DamagedDataError:
+        remedy = "Restore the file, or skip what is damaged with on_error=tfpetastorm.Skip(budget=...)."
+        return DamagedDataError(describe(f"{what}: {error}".rstrip("."), self._source.place(row_group), remedy=remedy))
+
+
+def _compressed_bytes(row_group: pq.RowGroupMetaData, names: set[str]) -> int:
+    total = 0
+    for i in range(row_group.num_columns):
+        chunk = row_group.column(i)
+        path = chunk.path_in_schema
+        if path in names or any(path.startswith(name + ".") for name in names):
+            total += chunk.total_compressed_size
+    return total
+
+
+def _dictionary_columns(metadata: pq.FileMetaData, texts: tuple[str, ...]) -> list[str]:
+    """Text columns that the file keeps as dictionaries: read as such, each distinct string is made once."""
+    if not texts or not metadata.num_row_groups:
+        return []
+    row_group, chosen = metadata.row_group(0), []
+    for i in range(row_group.num_columns):
+        chunk = row_group.column(i)
+        coded = chunk.path_in_schema in texts and chunk.has_dictionary_page
+        if coded and chunk.total_uncompressed_size <= _DICTIONARY_BYTES_A_ROW * chunk.num_values:
+            chosen.append(chunk.path_in_schema)
+    return chosen
+
+
+def _member(table: pa.Table, path: tuple[str, ...], rows: int) -> pa.Array:
+    """One column, or a member of a struct column, as a single array; nulls where the file lacks it."""
+    if path[0] not in table.column_names:
+        return pa.nulls(rows)
+    column = table.column(path[0])
+    for name in path[1:]:
+        if not pa.types.is_struct(column.type) or column.type.get_field_index(name) < 0:
+            return pa.nulls(rows)
+        column = pc.struct_field(column, name)
+    if column.num_chunks == 1:
+        return column.chunk(0)
+    if pa.types.is_dictionary(column.type):
+        column = column.unify_dictionaries()
+    if not column.num_chunks:
+        return pa.array([], column.type)
+    combined = column.combine_chunks()
+    # Columns of more than 2 GiB of strings don't fit one array of 32-bit offsets.
+    return combined if isinstance(combined, pa.Array) else pa.concat_arrays(combined.chunks)
+
+
+def _constant(field: UnischemaField, value: Any, rows: int) -> pa.Array:
+    """A partition's value for every row, as a dictionary of one entry where it is text."""
+    item = pa.array([value], arrow_type(field))
+    codes = pa.array(np.zeros(rows, np.int32))
+    if field.is_text and value is not None:
+        return pa.DictionaryArray.from_arrays(codes, item)
+    return item.take(codes)

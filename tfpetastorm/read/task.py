@@ -1,0 +1,252 @@
+"""Runs one read task: predicate columns first, only surviving rows decoded, then nulls and the transform."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tfpetastorm.errors import DamagedDataError, TransformError, UnsafeDataError
+from tfpetastorm.plan.hashing import key64, mix64
+from tfpetastorm.plan.split import Split
+from tfpetastorm.plan.tasks import ReadTask
+from tfpetastorm.read.face import text_objects, to_face
+from tfpetastorm.read.fetch import Fetcher, Source
+from tfpetastorm.read.nulls import NullPolicy
+from tfpetastorm.read.ops import empty_column, take
+from tfpetastorm.read.predicate import ExpressionPredicate, Predicate
+from tfpetastorm.read.result import Counts, Damage, TaskResult
+from tfpetastorm.read.transform import Transform
+from tfpetastorm.schema.codecs import decode_column
+from tfpetastorm.schema.codecs.base import DEFAULT_LIMITS, Limits, bad_cell_error
+from tfpetastorm.schema.columns import Array, Column, Text
+from tfpetastorm.schema.field import UnischemaField
+from tfpetastorm.schema.unischema import Unischema
+
+
+@dataclass(frozen=True, eq=False)
+class ReadSpec:
+    """Everything that decides what a read task gives. Sent to worker processes as it is.
+
+    schema: all stored fields. fields: the names of those to read, in order. output: the fields that come out, after
+    nulls and transform. filter_schema: the types that an expression sees. skip: whether damaged rows are left out and
+    listed, rather than raised.
+    """
+
+    source: Source
+    schema: Unischema
+    fields: tuple[str, ...]
+    nulls: NullPolicy
+    output: tuple[UnischemaField, ...]
+    filter_schema: pa.Schema
+    where: Predicate | None = None
+    split: Split | None = None
+    transform: Transform | None = None
+    skip: bool = False
+    limits: Limits = DEFAULT_LIMITS
+
+    @property
+    def read_fields(self) -> list[UnischemaField]:
+        """The fields to read, as stored."""
+        return [self.schema.fields[name] for name in self.fields]
+
+    @property
+    def selects(self) -> bool:
+        """Whether some rows are left out by what is in them or by their number."""
+        return self.where is not None or (self.split is not None and self.split.by != "row_group")
+
+    @property
+    def selecting_fields(self) -> list[UnischemaField]:
+        """The fields that decide which rows come out."""
+        names = dict.fromkeys(self.where.fields if self.where is not None else ())
+        if self.split is not None and self.split.by not in ("row", "row_group"):
+            names[self.split.by] = None
+        return [self.schema.fields[name] for name in names]
+
+
+@dataclass(eq=False)
+class _Progress:
+    """What happens to one task: the damage met and the work done so far."""
+
+    bad: dict[int, Damage] = field(default_factory=dict)
+    cells: int = 0
+    bytes_fetched: int = 0
+    fetches: int = 0
+
+
+class TaskReader:
+    """Runs read tasks as `spec` says. Threads may share one.
+
+    metadata: gives a file's footer by its index, where it is at hand.
+    """
+
+    def __init__(self, spec: ReadSpec, metadata: Callable[[int], pq.FileMetaData] | None = None) -> None:
+        self.spec = spec
+        self._fetcher = Fetcher(spec.source, metadata)
+
+    def run(self, task: ReadTask) -> TaskResult:
+        """The columns of a read task.
+
+        Raises DamagedDataError, UnsafeDataError, DatasetChangedError, NullValueError or TransformError; where the
+        spec says skip, damage is listed in the result instead.
+        """
+        progress = _Progress()
+        try:
+            numbers, given = self._select(task, progress)
+            columns = self._decode(task, numbers, given, progress)
+        except (DamagedDataError, UnsafeDataError) as error:
+            if not self.spec.skip:
+                raise
+            return self._lost(task, error, progress)
+        if progress.bad:
+            good = ~np.isin(numbers, np.fromiter(progress.bad, np.int64))
+            rows = np.flatnonzero(good)
+            columns = {name: take(column, rows) for name, column in columns.items()}
+            numbers = numbers[good]
+        place = self.spec.source.place(task.row_group)
+        columns = self.spec.nulls.apply(columns, numbers, str(place.file), int(place.row_group or 0))
+        if self.spec.transform is not None:
+            before = self.spec.nulls.fields_after(self.spec.read_fields)
+            try:
+                columns = self.spec.transform.apply(columns, before, self.spec.output, len(numbers))
+            except TransformError as error:
+                raise TransformError(f"{error} Seen in {place}, rows {task.start} to {task.stop - 1}.") from error
+        damage = tuple(progress.bad[row] for row in sorted(progress.bad))
+        return TaskResult(len(numbers), columns, damage, self._counts(len(numbers), progress))
+
+    def count(self, task: ReadTask) -> TaskResult:
+        """How many rows of a task come out, reading just what decides it; the result has no columns."""
+        progress = _Progress()
+        try:
+            numbers, _ = self._select(task, progress)
+        except (DamagedDataError, UnsafeDataError) as error:
+            if not self.spec.skip:
+                raise
+            return self._lost(task, error, progress)
+        damage = tuple(progress.bad[row] for row in sorted(progress.bad))
+        return TaskResult(len(numbers), {}, damage, self._counts(len(numbers), progress))
+
+    def empty(self) -> TaskResult:
+        """No rows, with every column."""
+        return TaskResult(0, {item.name: empty_column(item) for item in self.spec.output})
+
+    def close(self) -> None:
+        """Lets go of open files; a later run opens them again."""
+        self._fetcher.close()
+
+    # ------------------------------------------------------------------ steps
+
+    def _select(self, task: ReadTask, progress: _Progress) -> tuple[Array, dict[str, pa.Array]]:
+        """The row numbers that come out (int64, in the row group) and the arrays read to decide it, cut to them."""
+        spec = self.spec
+        numbers = np.arange(task.start, task.stop, dtype=np.int64)
+        if not spec.selects:
+            return numbers, {}
+        mask = np.ones(len(numbers), bool)
+        if spec.split is not None and spec.split.by == "row":
+            file = spec.source.inventory.files[int(spec.source.inventory.row_group_file[task.row_group])]
+            ordinal = int(spec.source.inventory.row_group_ordinal[task.row_group])
+            mask &= spec.split.rows_of(file.name, ordinal, task.start, task.stop)
+        fields = spec.selecting_fields
+        arrays = self._fetch(task, fields, progress)
+        if spec.split is not None and spec.split.by not in ("row", "row_group"):
+            column = self._column(task, spec.schema.fields[spec.split.by], arrays[spec.split.by], numbers, progress)
+            mask &= spec.split.contains(value_hashes(column, key64("split", spec.split.salt)))
+        if spec.where is not None:
+            mask &= self._passes(task, spec.where, arrays, numbers, progress)
+        if progress.bad:
+            mask &= ~np.isin(numbers, np.fromiter(progress.bad, np.int64))
+        if mask.all():
+            return numbers, arrays
+        kept = np.flatnonzero(mask)
+        indices = pa.array(kept)
+        return numbers[kept], {name: array.take(indices) for name, array in arrays.items()}
+
+    def _passes(
+        self, task: ReadTask, where: Predicate, arrays: dict[str, pa.Array], numbers: Array, progress: _Progress
+    ) -> Array:
+        if isinstance(where, ExpressionPredicate):
+            table = {name: self._plain(self.spec.schema.fields[name], arrays[name]) for name in where.fields}
+            try:
+                return where.mask(pa.table(table))
+            except pa.ArrowException as error:
+                place = self.spec.source.place(task.row_group)
+                raise TransformError(f"where= can't be evaluated ({place}): {error}") from error
+        given = []
+        for name in where.fields:
+            stored = self.spec.schema.fields[name]
+            given.append(to_face(self._column(task, stored, arrays[name], numbers, progress), stored))
+        return where.mask_of(given, len(numbers))
+
+    def _plain(self, item: UnischemaField, array: pa.Array) -> pa.Array:
+        """An array as an expression expects it: a file may lack the column, or store a narrower type."""
+        expected = self.spec.filter_schema.field(item.name).type
+        return array if array.type == expected else array.cast(expected)
+
+    def _decode(
+        self, task: ReadTask, numbers: Array, given: dict[str, pa.Array], progress: _Progress
+    ) -> dict[str, Column]:
+        fields = self.spec.read_fields
+        missing = [item for item in fields if item.name not in given]
+        arrays = dict(given)
+        if missing and len(numbers):
+            more = self._fetch(task, missing, progress)
+            if len(numbers) < task.stop - task.start:
+                indices = pa.array(numbers - task.start)
+                more = {name: array.take(indices) for name, array in more.items()}
+            arrays.update(more)
+        if not len(numbers):
+            return {item.name: empty_column(item) for item in fields}
+        return {item.name: self._column(task, item, arrays[item.name], numbers, progress) for item in fields}
+
+    def _fetch(self, task: ReadTask, fields: list[UnischemaField], progress: _Progress) -> dict[str, pa.Array]:
+        if not fields:
+            return {}
+        rows = int(self.spec.source.inventory.row_group_rows[task.row_group])
+        whole = task.start == 0 and task.stop == rows
+        arrays, spent = self._fetcher.fetch(task.row_group, fields, keep=not whole)
+        progress.bytes_fetched += spent
+        progress.fetches += spent > 0
+        if whole:
+            return arrays
+        return {name: array.slice(task.start, task.stop - task.start) for name, array in arrays.items()}
+
+    def _column(
+        self, task: ReadTask, item: UnischemaField, array: pa.Array, numbers: Array, progress: _Progress
+    ) -> Column:
+        """Decodes a column whose rows have these numbers in the row group."""
+
+        def on_bad(row: int, reason: str) -> None:
+            place = self.spec.source.place(task.row_group, int(numbers[row]), item.name)
+            if not self.spec.skip:
+                raise bad_cell_error(reason, place)
+            progress.bad.setdefault(int(numbers[row]), Damage(place, reason, 1))
+
+        if item.codec is not None:
+            progress.cells += len(array)
+        return decode_column(item, array, on_bad, limits=self.spec.limits)
+
+    def _lost(self, task: ReadTask, error: Exception, progress: _Progress) -> TaskResult:
+        """The result of a task of which nothing can be read."""
+        damage = Damage(self.spec.source.place(task.row_group), str(error), task.stop - task.start)
+        return TaskResult(0, self.empty().columns, (damage,), self._counts(0, progress))
+
+    def _counts(self, rows: int, progress: _Progress) -> Counts:
+        return Counts(rows, progress.cells, progress.fetches, progress.bytes_fetched)
+
+
+def value_hashes(column: Column, key: np.uint64) -> Array:
+    """uint64 `[rows]`: a stable hash of each value of a scalar column; null hashes as zero or the empty string does."""
+    if isinstance(column.values, Text):
+        distinct, codes = np.unique(text_objects(column.values, decode=False), return_inverse=True)
+        hashes = np.array([key64("value", bytes(item).hex()) for item in distinct], np.uint64)
+        values: Array = hashes[codes.reshape(-1)] if len(hashes) else np.zeros(0, np.uint64)
+    elif column.values.dtype.kind == "f":
+        # Equal values hash equally whatever their width; -0.0 equals 0.0.
+        values = (column.values.astype(np.float64) + 0.0).view(np.uint64)
+    else:
+        values = column.values.astype(np.int64).view(np.uint64)
+    return mix64(mix64(values) ^ key)
