@@ -78,9 +78,7 @@ def resolve(url: Url, filesystem: Any = None) -> Location:
             return found
         matches = _expand(found.filesystem, found.paths[0])
         if not matches:
-            raise DatasetError(
-                f"nothing matches the glob {found.url}. Check the pattern: `_` and `.` names don't match."
-            )
+            raise DatasetError(f"nothing matches the glob {found.url}. `_` and `.` names never match.")
         return Location(found.filesystem, tuple(matches), found.url, many=True)
     if not isinstance(url, Iterable):
         raise OptionError(f"a dataset is a str, a Path or a list of these, not {type(url).__name__}.")
@@ -139,7 +137,7 @@ def _text(url: str | os.PathLike[str]) -> str:
         raise OptionError(f"a dataset's path is a str, not {type(text).__name__}.")
     if not text:
         raise DatasetError("an empty string is no path of a dataset.")
-    return os.path.expanduser(text) if isinstance(url, os.PathLike) or text.startswith("~") else text
+    return str(Path(text).expanduser()) if text.startswith("~") else text
 
 
 def _resolve_one(url: str, filesystem: Any) -> Location:
@@ -151,7 +149,7 @@ def _resolve_one(url: str, filesystem: Any) -> Location:
         return Location(pafs.LocalFileSystem(), (_trim(unquote(url[local.end() :])),), shown)
     scheme = _SCHEME.match(url)
     if not scheme:
-        return Location(pafs.LocalFileSystem(), (_trim(os.path.abspath(url)),), shown)
+        return Location(pafs.LocalFileSystem(), (_trim(os.path.abspath(url)),), shown)  # noqa: PTH100 - links stay as they are
     if scheme.group(1).lower() == "file":
         raise DatasetError(f"{shown} names a host or a relative path. Write file:///absolute/path or a plain path.")
     name = _ALIASES.get(scheme.group(1).lower(), scheme.group(1).lower())
@@ -191,7 +189,7 @@ def _by_fsspec(url: str, shown: str, scheme: str, problem: str) -> Location:
         package = _FSSPEC_PACKAGES.get(scheme)
         what = f"`pip install {package}`" if package else f"Install the package that serves {scheme}:// for fsspec"
         text = f"fsspec lacks a package to open {shown}. {what}, or give filesystem=."
-    except Exception as error:  # whatever a third-party filesystem raises: its message may hold the whole URL
+    except Exception as error:  # noqa: BLE001 - whatever a third-party filesystem raises: its message may hold the whole URL
         reasons = [_scrub(str(error), url), f"pyarrow says: {problem}" if problem else ""]
         text = f"can't open {shown}: {'; '.join(filter(None, reasons))}. Check the URL, or give filesystem=."
     else:

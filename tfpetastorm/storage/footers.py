@@ -59,7 +59,7 @@ def read_footers(
             if raw is not None:
                 return parse_footer(raw)
             return read_footer(filesystem, file.path, file.size)
-        except _Unreadable as error:
+        except _UnreadableError as error:
             return DamagedDataError(_bad_file(file.path, str(error)))
         except (OSError, pa.ArrowException, ValueError) as error:
             return DamagedDataError(_bad_file(file.path, f"{type(error).__name__}: {error}"))
@@ -68,7 +68,7 @@ def read_footers(
     with ThreadPoolExecutor(min(_THREADS, max(1, len(files))), "tfpetastorm-footer") as threads:
         pending = [threads.submit(one, file) for file in files]
         try:
-            for file, task in zip(files, pending):
+            for file, task in zip(files, pending, strict=True):
                 result = task.result()
                 if isinstance(result, DamagedDataError):
                     if on_bad_file is None:
@@ -85,7 +85,7 @@ def read_footers(
     return footers
 
 
-class _Unreadable(ValueError):
+class _UnreadableError(ValueError):
     """What is wrong with a file, in words."""
 
 
@@ -103,15 +103,15 @@ def read_footer(filesystem: pafs.FileSystem, path: str, size: int | None = None)
         # A store that gives no size in its listing knows it once the file is open.
         size = size if size is not None and size >= 0 else file.size()
         if size < 12:
-            raise _Unreadable(f"it has {size} bytes, too few for Parquet")
+            raise _UnreadableError(f"it has {size} bytes, too few for Parquet")
         tail = file.read_at(min(size, _TAIL), max(0, size - _TAIL))
         if tail[-4:] != _MAGIC:
             if tail[-4:] == b"PARE":
-                raise _Unreadable("its footer is encrypted, which is not supported")
-            raise _Unreadable("it is no Parquet file, or truncated")
+                raise _UnreadableError("its footer is encrypted, which is not supported")
+            raise _UnreadableError("it is no Parquet file, or truncated")
         length = int.from_bytes(tail[-8:-4], "little")
         if length + 12 > size:
-            raise _Unreadable(f"its footer claims {length} bytes in a file of {size}")
+            raise _UnreadableError(f"its footer claims {length} bytes in a file of {size}")
         raw = tail[-8 - length : -8] if length + 8 <= len(tail) else file.read_at(length, size - 8 - length)
     return parse_footer(raw)
 

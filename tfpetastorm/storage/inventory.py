@@ -40,4 +40,5 @@ class Inventory:
 
     @property
     def num_rows(self) -> int:
+        """Rows of all row groups."""
         return int(self.row_group_rows.sum())

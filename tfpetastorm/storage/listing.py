@@ -108,8 +108,7 @@ def _refuse_nested(by_name: Mapping[str, pafs.FileInfo], url: str) -> None:
     )
     if inner:
         raise DatasetError(
-            f"{url} is a folder of datasets, such as {posixpath.dirname(inner[0])}. Open one of them, or give several "
-            "as a list."
+            f"{url} is a folder of datasets, such as {inner[0]}. Open one of them, or give several as a list."
         )
 
 
@@ -141,8 +140,8 @@ def _warn_of_unlisted(extra: list[str], path: str) -> list[str]:
     problem = describe(
         f"{len(extra)} Parquet files are not in the dataset's committed list and are left out: {shown}",
         Place(file=path),
-        remedy="If they belong to it, write them with DatasetWriter(mode='append'); if an interrupted writer left them, "
-        "delete them.",
+        remedy="If they belong to it, write them with DatasetWriter(mode='append'); if an interrupted "
+        "writer left them, delete them.",
     )
     warnings.warn(problem, DatasetWarning, stacklevel=2)
     return [problem]
@@ -164,7 +163,7 @@ def _many(location: Location, infos: list[pafs.FileInfo], on_bad_file: OnBadFile
     files = [_data_file(info, _relative(info.path, root)) for info in single]
     metadata = [found for _, part in parts for found in part.metadata]
     listed: dict[str, ListedFile] = {}
-    for folder, part in parts:
+    for _, part in parts:
         for file in part.files:
             name = _relative(file.path, root)
             files.append(DataFile(file.path, name, file.size, file.mtime_ns, partition_of(name)))

@@ -79,11 +79,8 @@ def read_common_metadata(filesystem: pafs.FileSystem, path: str) -> CommonMetada
         files = _listed(stored.get("files"), FILES_KEY, path)
         return CommonMetadata(path, pairs, files, finished=stored.get("state") == "complete")
     if PETASTORM_FILES_KEY in pairs:
-        return CommonMetadata(
-            path,
-            pairs,
-            _listed(_json(pairs[PETASTORM_FILES_KEY], PETASTORM_FILES_KEY, path), PETASTORM_FILES_KEY, path),
-        )
+        stored = _json(pairs[PETASTORM_FILES_KEY], PETASTORM_FILES_KEY, path)
+        return CommonMetadata(path, pairs, _listed(stored, PETASTORM_FILES_KEY, path))
     return CommonMetadata(path, pairs)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
@@ -42,7 +42,10 @@ def infer_partition_field(name: str, files: Sequence[DataFile]) -> UnischemaFiel
 
 
 def partition_values(field: UnischemaField, files: Sequence[DataFile]) -> tuple[Any, ...]:
-    """The value of `field` in each file, as its folders tell: a Python value, `np.datetime64` for times. Raises `DatasetError` for one that isn't of its type."""
+    """The value of `field` in each file, as its folders tell: a Python value, `np.datetime64` for times.
+
+    Raises `DatasetError` naming the file for one that isn't of the field's type.
+    """
     return tuple(_typed(field, file) for file in files)
 
 
@@ -77,7 +80,7 @@ def _parse(field: UnischemaField, text: str) -> Any:
     if field.kind == "decimal":
         return Decimal(text)
     if field.kind == "date":
-        return datetime.date.fromisoformat(text)
+        return dt.date.fromisoformat(text)
     if field.kind == "datetime":
         return np.datetime64(text, unit_of(field.dtype))
     if field.dtype == np.bool_:

@@ -108,7 +108,7 @@ def _decode(content: bytes) -> Sidecar:
         table = reader.read_all()
     footers: dict[str, StoredFooter] = {}
     counts: dict[tuple[str, str], Array] = {}
-    for row in zip(*(table.column(kind.name).to_pylist() for kind in _SCHEMA)):
+    for row in zip(*(table.column(kind.name).to_pylist() for kind in _SCHEMA), strict=True):
         key, fingerprint, size, mtime_ns, payload = row
         if fingerprint:
             counts[fingerprint, key] = np.frombuffer(payload, "<i8").astype(np.int64)

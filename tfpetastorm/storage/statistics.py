@@ -7,6 +7,7 @@ expression works, and an expression pyarrow can't reason about just prunes nothi
 
 from __future__ import annotations
 
+import contextlib
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -22,7 +23,7 @@ from tfpetastorm.schema.columns import Array
 from tfpetastorm.storage.where import columns_of
 
 if TYPE_CHECKING:
-    from tfpetastorm.storage.stored import StoredDataset
+    from tfpetastorm.storage.dataset import StoredDataset
 
 _CALL = re.compile(r"\b([a-z_]\w*)\(")
 #: Calls under which a NaN behaves as "outside every range", as statistics take it.
@@ -52,10 +53,9 @@ def column_statistics(metadata: pq.FileMetaData, row_group: int, column: int) ->
     nulls = stored.null_count if stored.has_null_count else None
     minimum = maximum = None
     if stored.has_min_max:
-        try:
+        # Some have no Python value, such as nanoseconds without pandas.
+        with contextlib.suppress(ValueError, OverflowError, NotImplementedError, pa.ArrowException):
             minimum, maximum = stored.min, stored.max
-        except (ValueError, OverflowError, NotImplementedError, pa.ArrowException):
-            pass  # no Python value for it, such as nanoseconds without pandas
     return Statistics(minimum, maximum, nulls, group.num_rows)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -9,17 +10,17 @@ from typing import Any, Literal
 import pyarrow as pa
 
 from tfpetastorm.errors import DatasetError, Place, SchemaMismatchError, TfpetastormError, describe
-from tfpetastorm.schema.codecs import decode_column
+from tfpetastorm.schema.arrow import check_stored, infer_schema
 from tfpetastorm.schema.codecs.base import Codec
-from tfpetastorm.schema.field import UnischemaField
+from tfpetastorm.schema.reconcile import reconcile
 from tfpetastorm.schema.unischema import Unischema
 from tfpetastorm.storage.footers import Footer
 from tfpetastorm.storage.inventory import DataFile
 from tfpetastorm.storage.listing import Listing
 from tfpetastorm.storage.metadata import PETASTORM_UNISCHEMA_KEY, UNISCHEMA_KEY, CommonMetadata
-from tfpetastorm.storage.partitions import partition_keys, partition_values
+from tfpetastorm.storage.partitions import infer_partition_field, partition_keys, partition_values
 
-Unmapped = Literal["error", "drop"]
+Unmapped = Literal["error", "omit"]
 
 
 @dataclass(frozen=True)
@@ -122,29 +123,37 @@ def _partitions_of(
 def _check(schema: Unischema, arrow: pa.Schema, file: DataFile, partitions: Sequence[str]) -> None:
     """Raise `SchemaMismatchError` if a file can't serve the schema's fields."""
     for field in schema:
-        if field.name in partitions:
-            continue
-        if field.name not in arrow.names:
-            if not field.nullable:
-                raise SchemaMismatchError(
-                    describe(
-                        "a file lacks a field that is not nullable",
-                        Place(field=field.name, file=file.path),
-                        expected=field,
-                        found="no such column",
-                    )
+        if field.name not in arrow.names and field.name not in partitions and not field.nullable:
+            raise SchemaMismatchError(
+                describe(
+                    "a file lacks a field that is not nullable",
+                    Place(field=field.name, file=file.path),
+                    expected=field,
+                    found="no such column",
                 )
-            continue
-        _check_type(field, arrow.field(field.name).type, file)
+            )
+    check_stored(schema, arrow, file.path)
 
 
-def _check_type(field: UnischemaField, kind: pa.DataType, file: DataFile) -> None:
-    try:
-        # No rows: only the types are looked at.
-        decode_column(field, pa.array([], kind), _never)
-    except SchemaMismatchError as error:
-        raise SchemaMismatchError(f"{error} (file {file.path})") from None
-
-
-def _never(row: int, reason: str) -> None:
-    raise AssertionError(f"a column without rows has a bad cell {row}: {reason}")
+def _inferred(
+    listing: Listing,
+    files: Sequence[DataFile],
+    distinct: list[pa.Schema],
+    index: list[int],
+    arrow_schemas: tuple[pa.Schema, ...],
+    unmapped: Unmapped,
+) -> Unified:
+    """The schema that plain Parquet files amount to, with their partition folders."""
+    common = reconcile({files[index.index(i)].path: arrow for i, arrow in enumerate(distinct)})
+    names = [name for name in partition_keys(files) if not all(name in arrow.names for arrow in distinct)]
+    columns = pa.schema([column for column in common if column.name not in names])
+    found = infer_schema(columns, posixpath.basename(listing.root) or "Parquet", unmapped)
+    partitions = [infer_partition_field(name, files) for name in names]
+    return Unified(
+        "parquet",
+        Unischema(found.schema.name, [*found.schema, *partitions]),
+        arrow_schemas,
+        dict(found.paths),
+        {field.name: partition_values(field, files) for field in partitions},
+        tuple(f"column {name} is left out: {reason}" for name, reason in found.omitted.items()),
+    )

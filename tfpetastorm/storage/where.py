@@ -1,4 +1,4 @@
-"""Filters: from the tuples that pandas and pyarrow take to a `pyarrow.compute` expression, and which fields one needs."""
+"""Filters: from the tuples of pandas and pyarrow to a `pyarrow.compute` expression, and which fields one needs."""
 
 from __future__ import annotations
 
