@@ -1,5 +1,6 @@
 """Packaging: `pip install .`; what each extra is for is told in docs/dependencies.md."""
 
+import re
 from pathlib import Path
 
 from setuptools import find_namespace_packages, setup
@@ -9,10 +10,13 @@ BENCH = ["matplotlib", "psutil"]
 FSSPEC = ["fsspec"]
 TEST = ["pytest", "pytest-timeout", "hypothesis", "psutil"]
 
-readme = Path(__file__).parent / "README.md"
+HERE = Path(__file__).parent
+readme = HERE / "README.md"
+# Read, not imported: nothing is installed yet.
+version = re.findall(r'^__version__ = "(.+)"', (HERE / "tfpetastorm" / "__init__.py").read_text(), re.MULTILINE)[0]
 setup(
     name="tfpetastorm",
-    version="0.1.0",
+    version=version,
     description="Parquet datasets of tensors and images as fast, deterministic tf.data pipelines for Keras",
     long_description=readme.read_text(encoding="utf-8") if readme.exists() else "",
     long_description_content_type="text/markdown",
