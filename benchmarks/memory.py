@@ -147,16 +147,13 @@ def _child(name: str, pool: str, budget_mb: float, scale: float) -> None:
     from benchmarks.datasets import NUMERIC, dataset
 
     fields, batch_size = (["image", "label"], 64) if name == "images" else (NUMERIC, 1024)
-    ours = _dataset(str(dataset(name, scale)[0]), fields, batch_size, pool, budget_mb)
+    import tfpetastorm as tps
+
+    options = tps.PoolOptions(pool, budget_bytes=int(budget_mb * 1e6))
+    ours = tps.make_dataset(str(dataset(name, scale)[0]), fields=fields, batch_size=batch_size, pool=options)
     for _ in range(EPOCHS):
         time_dataset(ours)
         print("epoch", flush=True)
-
-
-def _dataset(url: str, fields: list[str], batch_size: int, pool: str, budget_mb: float) -> Any:
-    import tfpetastorm as tps
-
-    return tps.make_dataset(url, fields=fields, batch_size=batch_size, pool=tps.Pool(pool, budget=int(budget_mb * 1e6)))
 
 
 if __name__ == "__main__":
