@@ -117,16 +117,22 @@ def storage_type(name: str) -> pa.DataType:
     )
 
 
+def _named(storage: pa.DataType) -> str:
+    """The one name of a storage type; Arrow prints some types under others."""
+    return _ALIASES.get(str(storage), str(storage))
+
+
 def _storage_name(storage: Any) -> str:
     if isinstance(storage, str):
-        return str(storage_type(SPARK_TYPES.get(storage, storage)))
+        return _named(storage_type(SPARK_TYPES.get(storage, storage)))
     if isinstance(storage, pa.DataType):
-        return str(storage_type(str(storage)))
+        return _named(storage_type(str(storage)))
     name = type(storage).__name__
     if name == "DecimalType":
-        return str(storage_type(f"decimal128({getattr(storage, 'precision', 10)}, {getattr(storage, 'scale', 0)})"))
+        precision, scale = getattr(storage, "precision", 10), getattr(storage, "scale", 0)
+        return _named(storage_type(f"decimal128({precision}, {scale})"))
     if name in SPARK_TYPES:
-        return str(storage_type(SPARK_TYPES[name]))
+        return _named(storage_type(SPARK_TYPES[name]))
     raise SchemaError(
         describe(
             "Not a storage for scalars",
