@@ -77,7 +77,7 @@ def _one_folder(location: Location, root: str, on_bad_file: OnBadFile | None) ->
         metadata = read_common_metadata(location.filesystem, by_name[COMMON_METADATA].path)
     else:
         _refuse_nested(by_name, location.url)
-    candidates = [name for name in by_name if not _hidden(name)]
+    candidates = [name for name in by_name if is_data_name(name)]
     problems: list[str] = []
     if metadata is not None and not metadata.finished:
         raise DatasetError(
@@ -93,7 +93,7 @@ def _one_folder(location: Location, root: str, on_bad_file: OnBadFile | None) ->
         problems += _warn_of_unlisted(extra, metadata.path)
         listed: Mapping[str, ListedFile] = metadata.files
     else:
-        names = _data_names(candidates)
+        names = parquet_names(candidates)
         listed = {}
         if not names:
             raise DatasetError(f"{location.url} holds no Parquet files. Check the path.")
@@ -104,7 +104,7 @@ def _one_folder(location: Location, root: str, on_bad_file: OnBadFile | None) ->
 
 def _refuse_nested(by_name: Mapping[str, pafs.FileInfo], url: str) -> None:
     inner = sorted(
-        name for name in by_name if name.endswith("/" + COMMON_METADATA) and not _hidden(posixpath.dirname(name))
+        name for name in by_name if name.endswith("/" + COMMON_METADATA) and is_data_name(posixpath.dirname(name) + "/x")
     )
     if inner:
         raise DatasetError(
@@ -205,7 +205,7 @@ def _data_file(info: pafs.FileInfo, name: str) -> DataFile:
     return DataFile(info.path, name, size, mtime, partition_of(name))
 
 
-def _data_names(candidates: list[str]) -> list[str]:
+def parquet_names(candidates: list[str]) -> list[str]:
     """Files that are named like Parquet; if none is, all of them: some writers give no suffix."""
     return [name for name in candidates if _parquet_like(name)] or candidates
 
@@ -214,10 +214,11 @@ def _parquet_like(name: str) -> bool:
     return name.lower().endswith(_SUFFIXES) or "." not in posixpath.basename(name)
 
 
-def _hidden(name: str) -> bool:
+def is_data_name(name: str) -> bool:
+    """Whether a file's name, relative to the root, has no part that hides it from readers: "_" or "." in front."""
     # "_year=2020" is the folder of a partition, as Spark has it too.
     *folders, base = name.split("/")
-    return base.startswith(("_", ".")) or any(
+    return not base.startswith(("_", ".")) and not any(
         part.startswith(".") or (part.startswith("_") and "=" not in part) for part in folders
     )
 

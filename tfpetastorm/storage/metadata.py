@@ -18,6 +18,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.fs as pafs
+import pyarrow.parquet as pq
 
 from tfpetastorm.errors import DatasetError, Place, UnsafeDataError, describe
 from tfpetastorm.storage.footers import read_footer
@@ -33,9 +34,9 @@ _FILES_VERSION = 1
 
 @dataclass(frozen=True)
 class ListedFile:
-    """What a committed list says of one file. rows: None where the list doesn't tell (petastorm's)."""
+    """What a committed list says of one file; None where it doesn't tell (petastorm's lists have no rows)."""
 
-    row_groups: int
+    row_groups: int | None = None
     rows: int | None = None
 
 
@@ -44,13 +45,14 @@ class CommonMetadata:
     """The key-value pairs of a `_common_metadata`, and the committed list among them.
 
     path: of the file. pairs: all key-value pairs as stored. files: by name relative to the folder, or None if the
-    file holds no list. finished: False if the dataset's first writer never committed.
+    file holds no list. finished: False if the dataset's first writer never committed. columns: its Parquet columns.
     """
 
     path: str
     pairs: Mapping[bytes, bytes] = field(default_factory=dict)
     files: Mapping[str, ListedFile] | None = None
     finished: bool = True
+    columns: pa.Schema | None = None
 
     @property
     def kind(self) -> str:
@@ -63,7 +65,9 @@ class CommonMetadata:
 def read_common_metadata(filesystem: pafs.FileSystem, path: str) -> CommonMetadata:
     """The metadata at `path`. Raises `DatasetError` if it can't be read or its list is malformed."""
     try:
-        pairs = dict(read_footer(filesystem, path).metadata.metadata or {})
+        metadata = read_footer(filesystem, path).metadata
+        pairs = dict(metadata.metadata or {})
+        columns = metadata.schema.to_arrow_schema().remove_metadata()
     except (OSError, ValueError, pa.ArrowException) as error:
         raise DatasetError(
             describe(
@@ -77,11 +81,11 @@ def read_common_metadata(filesystem: pafs.FileSystem, path: str) -> CommonMetada
         if stored.get("version") != _FILES_VERSION:
             raise _malformed(FILES_KEY, path, f"version {_FILES_VERSION}", f"version {stored.get('version')!r}")
         files = _listed(stored.get("files"), FILES_KEY, path)
-        return CommonMetadata(path, pairs, files, finished=stored.get("state") == "complete")
+        return CommonMetadata(path, pairs, files, stored.get("state") == "complete", columns)
     if PETASTORM_FILES_KEY in pairs:
         stored = _json(pairs[PETASTORM_FILES_KEY], PETASTORM_FILES_KEY, path)
-        return CommonMetadata(path, pairs, _listed(stored, PETASTORM_FILES_KEY, path))
-    return CommonMetadata(path, pairs)
+        return CommonMetadata(path, pairs, _listed(stored, PETASTORM_FILES_KEY, path), columns=columns)
+    return CommonMetadata(path, pairs, columns=columns)
 
 
 def files_json(files: Mapping[str, ListedFile], *, finished: bool = True) -> bytes:
@@ -94,6 +98,15 @@ def files_json(files: Mapping[str, ListedFile], *, finished: bool = True) -> byt
 def petastorm_files_json(files: Mapping[str, ListedFile]) -> bytes:
     """The value of `dataset-toolkit.num_row_groups_per_file.v1`."""
     return json.dumps({name: file.row_groups for name, file in sorted(files.items())}).encode()
+
+
+def common_metadata_bytes(columns: pa.Schema, pairs: Mapping[bytes, bytes]) -> bytes:
+    """A `_common_metadata` file with these columns and key-value pairs, and no rows."""
+    sink = pa.BufferOutputStream()
+    kept = {key: value for key, value in pairs.items() if key != b"ARROW:schema"}
+    # Without Arrow's own copy of the schema, which would repeat all pairs in base64.
+    pq.ParquetWriter(sink, columns.with_metadata(kept), store_schema=False).close()
+    return bytes(sink.getvalue().to_pybytes())
 
 
 def _json(text: bytes, key: bytes, path: str) -> dict[str, Any]:
@@ -112,7 +125,7 @@ def _listed(stored: object, key: bytes, path: str) -> dict[str, ListedFile]:
     files = {}
     for name, counts in stored.items():
         rows, row_groups = counts if isinstance(counts, list) and len(counts) == 2 else (None, counts)
-        if not _is_count(row_groups) or not (rows is None or _is_count(rows)):
+        if not _is_count(row_groups) or not _is_count(rows):
             raise _malformed(key, path, "counts of rows and row groups", repr(counts))
         parts = name.split("/")
         if name.startswith("/") or ".." in parts or "\\" in name or "\0" in name:
@@ -124,7 +137,7 @@ def _listed(stored: object, key: bytes, path: str) -> dict[str, ListedFile]:
 
 
 def _is_count(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    return value is None or (isinstance(value, int) and not isinstance(value, bool) and value >= 0)
 
 
 def _malformed(key: bytes, path: str, expected: object, found: object) -> DatasetError:

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from tfpetastorm.errors import DatasetError, Place, SchemaMismatchError, describe
-from tfpetastorm.schema.dtypes import unit_of
 from tfpetastorm.schema.field import UnischemaField
 from tfpetastorm.storage.inventory import DataFile
 
@@ -82,7 +81,7 @@ def _parse(field: UnischemaField, text: str) -> Any:
     if field.kind == "date":
         return dt.date.fromisoformat(text)
     if field.kind == "datetime":
-        return np.datetime64(text, unit_of(field.dtype))
+        return np.array([text]).astype(field.dtype)[0]
     if field.dtype == np.bool_:
         return {"true": True, "false": False, "True": True, "False": False, "1": True, "0": False}[text]
     if field.dtype.kind in "iu":

@@ -12,6 +12,7 @@ import pyarrow as pa
 from tfpetastorm.errors import DatasetError, Place, SchemaMismatchError, TfpetastormError, describe
 from tfpetastorm.schema.arrow import check_stored, infer_schema
 from tfpetastorm.schema.codecs.base import Codec
+from tfpetastorm.schema.petastorm_format import read_pickled_schema
 from tfpetastorm.schema.reconcile import reconcile
 from tfpetastorm.schema.unischema import Unischema
 from tfpetastorm.storage.footers import Footer
@@ -92,8 +93,6 @@ def _stored_schema(metadata: Sequence[CommonMetadata], codecs: tuple[type[Codec]
             if one.kind == "tfpetastorm":
                 schema = Unischema.from_json(one.pairs[UNISCHEMA_KEY].decode(), codecs)
             else:
-                from tfpetastorm.schema.petastorm_format import read_pickled_schema
-
                 schema = read_pickled_schema(one.pairs[PETASTORM_UNISCHEMA_KEY], codecs)
         except TfpetastormError as error:
             raise type(error)(f"{error} (file {one.path})") from None
