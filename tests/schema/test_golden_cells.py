@@ -17,7 +17,12 @@ from tfpetastorm.schema.rows import column_cells
 from tfpetastorm.schema.unischema import Unischema
 
 GOLDEN = Path(__file__).parents[1] / "golden"
-DATASETS = ["petastorm-0.13.1/types", "petastorm-0.13.1/drive_small", "petastorm-legacy/0.4.3", "petastorm-legacy/0.7.0"]
+DATASETS = [
+    "petastorm-0.13.1/types",
+    "petastorm-0.13.1/drive_small",
+    "petastorm-legacy/0.4.3",
+    "petastorm-legacy/0.7.0",
+]
 
 
 def refuse(row: int, reason: str) -> None:
@@ -52,7 +57,12 @@ def test_equals_what_petastorm_decoded(dataset, key):
                 compared += 1
                 if place in arrays:
                     expected = arrays[place]
-                    found = np.array(cell.tolist(), expected.dtype) if field.is_text and field.shape else np.asarray(cell)
+                    if cell is None:  # petastorm reads null floats through pandas
+                        assert np.isnan(expected), place
+                        continue
+                    found = (
+                        np.array(cell.tolist(), expected.dtype) if field.is_text and field.shape else np.asarray(cell)
+                    )
                     assert (found.dtype, found.shape) == (expected.dtype, expected.shape), place
                     tolerance = 2 if field.name == "jpeg" else 0
                     if tolerance:
@@ -63,7 +73,7 @@ def test_equals_what_petastorm_decoded(dataset, key):
                     assert cell is None, place
                 else:
                     ((kind, expected),) = others[place].items()
-                    if kind == "bytes":
+                    if kind == "hex":
                         assert cell == bytes.fromhex(expected), place
                     elif kind == "decimal":
                         assert isinstance(cell, Decimal), place

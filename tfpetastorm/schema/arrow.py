@@ -33,7 +33,7 @@ class Inferred:
     omitted: Mapping[str, str]
 
 
-class _Unmapped(Exception):
+class _UnmappedError(Exception):
     """A type that no field can have; its text says why."""
 
 
@@ -48,7 +48,9 @@ def infer_schema(
     structs, …); "omit" leaves such columns out.
     """
     if unmapped not in ("error", "omit"):
-        raise OptionError(describe("Not a treatment of unmapped columns", expected="error or omit", found=repr(unmapped)))
+        raise OptionError(
+            describe("Not a treatment of unmapped columns", expected="error or omit", found=repr(unmapped))
+        )
     fields: list[UnischemaField] = []
     paths: dict[str, tuple[str, ...]] = {}
     omitted: dict[str, str] = {}
@@ -56,10 +58,10 @@ def infer_schema(
         column = ".".join(path)
         try:
             if column in paths:
-                raise _Unmapped("another column has the same name")
+                raise _UnmappedError("another column has the same name")
             fields.append(_field(column, kind, nullable))
             paths[column] = path
-        except (_Unmapped, SchemaError) as error:
+        except (_UnmappedError, SchemaError) as error:
             if unmapped == "error":
                 raise SchemaError(
                     describe(
@@ -74,7 +76,9 @@ def infer_schema(
     return Inferred(Unischema(name, fields), paths, omitted)
 
 
-def _leaves(columns: Any, path: tuple[str, ...] = (), nullable: bool = False) -> Iterator[tuple[Any, pa.DataType, bool]]:
+def _leaves(
+    columns: Any, path: tuple[str, ...] = (), nullable: bool = False
+) -> Iterator[tuple[Any, pa.DataType, bool]]:
     for column in columns:
         below = (*path, column.name)
         absent = nullable or column.nullable
@@ -89,7 +93,7 @@ def _field(name: str, kind: pa.DataType, nullable: bool) -> UnischemaField:
     if str(getattr(kind, "extension_name", "")) == "arrow.fixed_shape_tensor":
         order = kind.permutation
         if order is not None and list(order) != sorted(order):
-            raise _Unmapped("a tensor whose dimensions are permuted")
+            raise _UnmappedError("a tensor whose dimensions are permuted")
         dtype, _ = _scalar(kind.value_type)
         return UnischemaField(name, dtype, tuple(kind.shape), TensorCodec(), nullable)
     shape: list[int | None] = []
@@ -119,7 +123,7 @@ def _scalar(kind: pa.DataType) -> tuple[Any, Codec | None]:
         return np.dtype(f"datetime64[{kind.unit}]"), ScalarCodec(kind) if kind.tz else None
     if is_textual(kind):
         return (np.bytes_ if "binary" in str(kind) else np.str_), None
-    raise _Unmapped("no field has such values")
+    raise _UnmappedError("no field has such values")
 
 
 def column_at(column: pa.Array, path: tuple[str, ...]) -> pa.Array:

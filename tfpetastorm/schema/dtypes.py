@@ -7,14 +7,13 @@ petastorm's users write (`np.int32`, `np.str_`, `Decimal`), and one name, which 
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import re
 from decimal import Decimal
 from functools import lru_cache
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
 from tfpetastorm.errors import SchemaError, describe
 
@@ -27,21 +26,21 @@ _NUMBERS: tuple[type[np.generic], ...] = (
 _DATETIME_UNITS = ("s", "ms", "us", "ns")
 _ALIASES = {
     "str": np.str_, "str_": np.str_, "string": np.str_, "bytes": np.bytes_, "bytes_": np.bytes_, "binary": np.bytes_,
-    "decimal": Decimal, "date": datetime.date, "bool_": np.bool_,
+    "decimal": Decimal, "date": dt.date, "bool_": np.bool_,
 }  # fmt: skip
 
 
 def canonical_dtype(spelling: Any) -> Any:
     """The one spelling of an element type, from any of those users write.
 
-    Returns a NumPy scalar class for numbers, `np.str_`, `np.bytes_`, `Decimal`, `datetime.date`, or an `np.dtype` for
+    Returns a NumPy scalar class for numbers, `np.str_`, `np.bytes_`, `Decimal`, `dt.date`, or an `np.dtype` for
     `datetime64[unit]` (unit ns where none is given).
 
     Raises SchemaError if the type can't be stored in a field.
     """
-    if spelling is Decimal or spelling is datetime.date:
+    if spelling is Decimal or spelling is dt.date:
         return spelling
-    if spelling is datetime.datetime:
+    if spelling is dt.datetime:
         return np.dtype("datetime64[us]")
     if isinstance(spelling, str) and spelling in _ALIASES:
         return _ALIASES[spelling]
@@ -60,7 +59,7 @@ def canonical_dtype(spelling: Any) -> Any:
         if unit == "generic":
             return np.dtype("datetime64[ns]")
         if count == 1 and unit == "D":
-            return datetime.date
+            return dt.date
         if count == 1 and unit in _DATETIME_UNITS:
             return np.dtype(f"datetime64[{unit}]")
         raise _unusable(spelling)
@@ -88,7 +87,7 @@ def kind_of(canonical: Any) -> Kind:
         return "bytes"
     if canonical is Decimal:
         return "decimal"
-    if canonical is datetime.date:
+    if canonical is dt.date:
         return "date"
     return "datetime" if isinstance(canonical, np.dtype) else "number"
 
@@ -117,6 +116,6 @@ def stored_dtype(descr: str) -> np.dtype[Any] | None:
     return np.dtype(descr) if _STORED_DESCR.fullmatch(descr) else None
 
 
-def unit_of(dtype: npt.DTypeLike) -> str:
+def unit_of(dtype: np.dtype[Any]) -> str:
     """The unit of a datetime64 dtype: "s", "ms", "us", "ns" or "D"."""
-    return np.datetime_data(np.dtype(dtype))[0]
+    return str(np.datetime_data(dtype)[0])

@@ -33,43 +33,41 @@ class UnischemaField:
     nullable: bool = False
 
     def __post_init__(self) -> None:
-        place = Place(field=self.name if isinstance(self.name, str) else repr(self.name))
-        if not isinstance(self.name, str) or not self.name or not self.name.isprintable():
+        # What users hand in need not be what the annotations say.
+        name, shape, codec = _as_given(self.name), _as_given(self.shape), _as_given(self.codec)
+        place = Place(field=name if isinstance(name, str) else repr(name))
+        if not isinstance(name, str) or not name or not name.isprintable():
             raise SchemaError(
-                describe(
-                    "Not a field name", expected="a non-empty str without control characters", found=repr(self.name)
-                )
+                describe("Not a field name", expected="a non-empty str without control characters", found=repr(name))
             )
         try:
             canonical = canonical_dtype(self.numpy_dtype)
         except SchemaError as error:
             raise SchemaError(describe(str(error).rstrip("."), place)) from None
-        if isinstance(self.shape, (int, np.integer)) and not isinstance(self.shape, bool):
+        if isinstance(shape, (int, np.integer)) and not isinstance(shape, bool):
             raise SchemaError(
                 describe(
                     "A shape is not a tuple",
                     place,
                     expected="a tuple",
-                    found=repr(self.shape),
-                    remedy=f"Write ({self.shape},) for one dimension.",
+                    found=repr(shape),
+                    remedy=f"Write ({shape},) for one dimension.",
                 )
             )
-        if not isinstance(self.shape, (tuple, list)) or not all(map(_is_dimension, self.shape)):
-            raise SchemaError(
-                describe("Not a shape", place, expected="a tuple of sizes and None", found=repr(self.shape))
-            )
-        if self.codec is not None and not isinstance(self.codec, Codec):
+        if not isinstance(shape, (tuple, list)) or not all(map(_is_dimension, shape)):
+            raise SchemaError(describe("Not a shape", place, expected="a tuple of sizes and None", found=repr(shape)))
+        if codec is not None and not isinstance(codec, Codec):
             raise SchemaError(
                 describe(
                     "Not a codec",
                     place,
                     expected="an instance of Codec, or None",
-                    found=repr(self.codec),
+                    found=repr(codec),
                     remedy="Codecs are given as instances: NdarrayCodec(), not NdarrayCodec.",
                 )
             )
         object.__setattr__(self, "numpy_dtype", canonical)
-        object.__setattr__(self, "shape", tuple(None if size is None else int(size) for size in self.shape))
+        object.__setattr__(self, "shape", tuple(None if size is None else int(size) for size in shape))
         object.__setattr__(self, "nullable", bool(self.nullable))
         if self.codec is not None:
             self.codec.check(self)
@@ -110,5 +108,9 @@ class UnischemaField:
         return f"{self.name}: {' '.join(parts)}"
 
 
+def _as_given(value: object) -> Any:
+    return value
+
+
 def _is_dimension(size: object) -> bool:
-    return size is None or (isinstance(size, (int, np.integer)) and not isinstance(size, bool) and size >= 0)
+    return size is None or (isinstance(size, (int, np.integer)) and not isinstance(size, bool) and bool(size >= 0))

@@ -96,7 +96,9 @@ def _field(key: Any, stored: Any, codecs: Iterable[type[Codec]]) -> UnischemaFie
     if codec is None:
         return UnischemaField(name, dtype, shape, None, nullable)
     if not isinstance(codec, Instance):
-        raise UnsafeDataError(describe(f"The codec of field {name!r} is refused", expected="an object", found=_shown(codec)))
+        raise UnsafeDataError(
+            describe(f"The codec of field {name!r} is refused", expected="an object", found=_shown(codec))
+        )
     known = _known_codec(codec)
     if known is not None:
         try:
@@ -114,7 +116,9 @@ def _element(name: str, element: Any) -> Any:
         return _dtype_instance(element)
     if isinstance(element, (Symbol, Instance)) and element is not None:
         raise SchemaError(
-            describe(f"Field {name!r} has an element type without a counterpart", found=_shown(element), expected="NumPy's")
+            describe(
+                f"Field {name!r} has an element type without a counterpart", found=_shown(element), expected="NumPy's"
+            )
         )
     raise SchemaError(f"A pickled schema is damaged: field {name!r} has no element type.")
 

@@ -11,7 +11,7 @@ from tfpetastorm.errors import Place, SchemaMismatchError, describe
 from tfpetastorm.schema.codecs.lists import is_list
 
 
-class _Apart(Exception):
+class _ApartError(Exception):
     """Two types that have no common one."""
 
 
@@ -42,7 +42,7 @@ def reconcile(schemas: Mapping[str, pa.Schema]) -> pa.Schema:
             known = columns[column.name]
             try:
                 kind = common_type(known.type, column.type)
-            except _Apart:
+            except _ApartError:
                 raise SchemaMismatchError(
                     describe(
                         f"Files {origin[column.name]} and {file} disagree about a column",
@@ -76,7 +76,7 @@ def common_type(one: pa.DataType, other: pa.DataType) -> pa.DataType:
         return one if one.bit_width >= other.bit_width else other
     if types.is_timestamp(one) and types.is_timestamp(other):
         if (one.tz is None) != (other.tz is None):
-            raise _Apart
+            raise _ApartError
         units = ("s", "ms", "us", "ns")
         return pa.timestamp(max(one.unit, other.unit, key=units.index), tz=one.tz)
     if types.is_date(one) and types.is_date(other):
@@ -93,7 +93,7 @@ def common_type(one: pa.DataType, other: pa.DataType) -> pa.DataType:
         if all(_is_of(kind, family) for kind in (one, other)):
             large = any(str(kind).startswith("large") for kind in (one, other))
             return result if not large else pa.large_string() if family == "string" else pa.large_binary()
-    raise _Apart
+    raise _ApartError
 
 
 def _plain(kind: pa.DataType) -> pa.DataType:
@@ -111,7 +111,7 @@ def _common_integer(one: pa.DataType, other: pa.DataType) -> pa.DataType:
         return wide
     bits = 2 * max(kind.bit_width for kind in (one, other) if kind not in signed)
     if bits > 64:
-        raise _Apart
+        raise _ApartError
     return {16: pa.int16(), 32: pa.int32(), 64: pa.int64()}[max(bits, signed[0].bit_width)]
 
 
@@ -119,7 +119,7 @@ def _common_decimal(one: pa.DataType, other: pa.DataType) -> pa.DataType:
     scale = max(one.scale, other.scale)
     precision = max(one.precision - one.scale, other.precision - other.scale) + scale
     if precision > 76:
-        raise _Apart
+        raise _ApartError
     wide = precision > 38 or "256" in str(one) + str(other)
     return pa.decimal256(precision, scale) if wide else pa.decimal128(precision, scale)
 

@@ -38,7 +38,7 @@ class Unischema:
     fields: Mapping[str, UnischemaField]
 
     def __init__(self, name: str, fields: Iterable[UnischemaField]) -> None:
-        if not isinstance(name, str) or not name:
+        if not _is_name(name):
             raise SchemaError(describe("Not a schema's name", expected="a non-empty str", found=repr(name)))
         by_name: dict[str, UnischemaField] = {}
         for field in fields:
@@ -135,7 +135,7 @@ class Unischema:
             if name in names[:position]:
                 first, second = list(self.fields)[names.index(name)], list(self.fields)[position]
                 raise SchemaError(f"Fields {first!r} and {second!r} would both be {name!r} in a namedtuple.")
-        return namedtuple(attribute_name(self.name), names)  # type: ignore[misc]
+        return namedtuple(attribute_name(self.name), names)
 
     def make_namedtuple(self, **values: Any) -> Any:
         """One row as a namedtuple. Missing nullable fields are None. Raises SchemaError for other differences."""
@@ -206,6 +206,10 @@ class Unischema:
             raise SchemaError(
                 f"A stored schema is not the JSON it should be: {type(error).__name__}: {error}."
             ) from None
+
+
+def _is_name(value: object) -> bool:
+    return isinstance(value, str) and bool(value)
 
 
 def attribute_name(name: str) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import json
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +12,8 @@ import pyarrow as pa
 from tfpetastorm.errors import EncodeError, Place, SchemaError, describe
 from tfpetastorm.schema.codecs.base import (
     DEFAULT_LIMITS,
-    BadCell,
+    BadCellError,
+    Cells,
     Codec,
     Limits,
     OnBad,
@@ -45,7 +47,8 @@ BUILTIN_CODECS: tuple[type[Codec], ...] = (
 __all__ = [
     "BUILTIN_CODECS",
     "DEFAULT_LIMITS",
-    "BadCell",
+    "BadCellError",
+    "Cells",
     "Codec",
     "CompressedImageCodec",
     "CompressedNdarrayCodec",
@@ -92,7 +95,7 @@ def _combined(array: pa.ChunkedArray) -> pa.Array:
     return array.combine_chunks() if array.num_chunks else pa.array([], array.type)
 
 
-def encode_column(field: UnischemaField, values: Sequence[Any] | pa.Array | pa.ChunkedArray) -> pa.Array:
+def encode_column(field: UnischemaField, values: Cells | pa.Array | pa.ChunkedArray) -> pa.Array:
     """The cells of one column as Arrow stores them.
 
     values: an array `[rows, *shape]` of the field's dtype, an Arrow array of the type the field is stored as, or a
@@ -169,6 +172,4 @@ def resolve_opaque(opaque: OpaqueCodec, codecs: Iterable[type[Codec]]) -> Codec:
 
 
 def _frozen_json(parameters: Mapping[str, Any]) -> str:
-    import json
-
-    return json.dumps(parameters, sort_keys=True, ensure_ascii=False)
+    return json.dumps(dict(parameters), sort_keys=True, ensure_ascii=False)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, TypeVar
 
+import numpy.typing as npt
 import pyarrow as pa
 
 from tfpetastorm.errors import (
@@ -33,11 +34,15 @@ if TYPE_CHECKING:
 OnBad: TypeAlias = Callable[[int, str], None]
 
 
+#: The cells of one column on their way to Arrow: an array `[rows, *shape]`, or a sequence with None for null.
+Cells: TypeAlias = Sequence[Any] | npt.NDArray[Any]
+
+
 class UnsafeReason(str):
     """A reason given to `on_bad` that means an attack rather than damage: `bad_cell_error` tells them apart."""
 
 
-class BadCell(ValueError):
+class BadCellError(ValueError):
     """A value that does not match its field; codecs raise it from `encode`."""
 
     def __init__(self, expected: object, found: object) -> None:
@@ -71,7 +76,7 @@ class Codec(ABC):
     codec_name: ClassVar[str] = ""
     petastorm_class: ClassVar[str] = ""
 
-    def check(self, field: UnischemaField) -> None:
+    def check(self, field: UnischemaField) -> None:  # noqa: B027 (most codecs hold anything)
         """Raise SchemaError if this codec can't hold `field`. Called when a field is made."""
 
     def arrow_type(self, field: UnischemaField) -> pa.DataType:
@@ -82,7 +87,7 @@ class Codec(ABC):
     def encode(self, field: UnischemaField, value: Any) -> Any:
         """One cell, never None, as a value that `arrow_type` accepts (bytes, for binary).
 
-        Raises BadCell (or any ValueError or TypeError) if `value` does not match the field.
+        Raises BadCellError (or any ValueError or TypeError) if `value` does not match the field.
         """
 
     def decode_cell(self, field: UnischemaField, cell: memoryview, limits: Limits) -> Any:
@@ -92,7 +97,7 @@ class Codec(ABC):
         """
         raise NotImplementedError(f"{type(self).__name__} defines neither decode_cell nor decode_column")
 
-    def encode_column(self, field: UnischemaField, values: Sequence[Any]) -> pa.Array:
+    def encode_column(self, field: UnischemaField, values: Cells) -> pa.Array:
         """All cells of one column, None for null. See `tfpetastorm.schema.codecs.encode_column`."""
         return encode_cells(field, values, self.encode, self.arrow_type(field))
 
@@ -117,11 +122,15 @@ class Codec(ABC):
             ) from None
 
 
+def _is_codec_class(value: Any) -> bool:
+    return isinstance(value, type) and issubclass(value, Codec)
+
+
 def codec_table(builtin: Iterable[type[Codec]], given: Iterable[type[Codec]]) -> dict[str, type[Codec]]:
     """Codec classes by name. Raises OptionError for one without a name or with another's name."""
     table: dict[str, type[Codec]] = {}
     for codec in (*builtin, *given):
-        if not (isinstance(codec, type) and issubclass(codec, Codec)):
+        if not _is_codec_class(codec):
             raise OptionError(describe("codecs= takes classes", expected="subclasses of Codec", found=repr(codec)))
         if not codec.codec_name:
             raise OptionError(f"{codec.__name__} has no codec_name. Set it to a name that will stay the same.")
@@ -150,7 +159,7 @@ def _encode_one(
 ) -> Any:
     try:
         return encode(field, value)
-    except BadCell as error:
+    except BadCellError as error:
         raise mismatch_error(field, row, error.expected, error.found) from None
     except EncodeError:
         raise

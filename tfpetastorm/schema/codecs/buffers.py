@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -130,4 +130,4 @@ def zero_invalid(values: Array, valid: Array | None) -> Array:
     clean = empty_aligned(values.shape, values.dtype)
     clean[...] = values
     clean[~valid] = np.zeros((), values.dtype)
-    return cast(Array, clean)
+    return clean

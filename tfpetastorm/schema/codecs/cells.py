@@ -86,7 +86,7 @@ def gather(field: UnischemaField, cells: Sequence[Any], valid: Array | None) -> 
     else:
         values = _joined(field, found)
     if not field.ragged_rank:
-        per_row = int(np.prod(field.shape, dtype=np.int64))
+        per_row = math.prod(field.inner_shape)
         if not isinstance(values, Text):
             values = values.reshape(len(found) * per_row)
         values = fill_absent(values, present, per_row)
@@ -131,7 +131,7 @@ def decode_by_cell(
     cells: list[Any] = [None] * encoded.count
     for row in encoded.rows:
         try:
-            cells[row] = checked_cell(field, decode_cell(field, memoryview(encoded[row]), limits), limits)
+            cells[row] = checked_cell(field, decode_cell(field, encoded[row].data, limits), limits)
         except UnsafeDataError as error:
             on_bad(int(row), UnsafeReason(error))
         except (ValueError, TypeError, TfpetastormError, LookupError, OverflowError) as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import zipfile
 import zlib
 from dataclasses import dataclass
@@ -34,9 +35,11 @@ class CompressedNdarrayCodec(Codec):
     codec_name: ClassVar[str] = "compressed_ndarray"
 
     def check(self, field: UnischemaField) -> None:
+        """Raise SchemaError if this codec can't hold `field`."""
         check_no_decimals(field, self)
 
     def encode(self, field: UnischemaField, value: Any) -> bytes:
+        """One cell as it is stored. Raises BadCellError if `value` is not the field's."""
         array = stored_array(field, value)
         packed = io.BytesIO()
         with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -47,6 +50,7 @@ class CompressedNdarrayCodec(Codec):
         return packed.getvalue()
 
     def decode_column(self, field: UnischemaField, array: pa.Array, on_bad: OnBad, *, limits: Limits) -> Column:
+        """All rows of one column; `on_bad` hears of each cell that can't be decoded."""
         encoded = EncodedCells(field, array)
         cells: list[Any] = [None] * encoded.count
         for row in encoded.rows.tolist():
@@ -64,10 +68,10 @@ def _expand(field: UnischemaField, cell: Array, limits: Limits) -> Array | str:
     if field.ragged_rank or field.is_text:
         bound = limits.max_cell_bytes
     else:
-        bound = int(np.prod(field.shape, dtype=np.int64)) * field.dtype.itemsize
+        bound = math.prod(field.inner_shape) * field.dtype.itemsize
     bound += MAX_HEADER
     try:
-        with zipfile.ZipFile(io.BytesIO(cell)) as archive:
+        with zipfile.ZipFile(io.BytesIO(cell.data)) as archive:
             members = archive.infolist()
             if [member.filename for member in members] != [_MEMBER]:
                 return f"expected an .npz file with {_MEMBER!r} in it, found {[m.filename for m in members[:3]]}"

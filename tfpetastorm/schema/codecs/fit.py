@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tfpetastorm.schema.codecs.base import BadCell
+from tfpetastorm.schema.codecs.base import BadCellError
 from tfpetastorm.schema.dtypes import dtype_name
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def describe_field(field: UnischemaField) -> str:
 def as_cell_array(field: UnischemaField, value: Any) -> Any:
     """One cell as an array of the field's shape; text, bytes, decimals and dates as an object array.
 
-    Raises BadCell for another shape.
+    Raises BadCellError for another shape.
     """
     if isinstance(value, np.ndarray):
         array = value
@@ -36,11 +36,11 @@ def as_cell_array(field: UnischemaField, value: Any) -> Any:
         try:
             array = np.asarray(value)
         except ValueError:
-            raise BadCell(describe_field(field), f"ragged {type(value).__name__}") from None
+            raise BadCellError(describe_field(field), f"ragged {type(value).__name__}") from None
         if array.size == 0:
             array = array.astype(field.dtype)
     else:
         array = np.asarray(value, dtype=object)
     if not fits(field, array.shape):
-        raise BadCell(describe_field(field), f"{array.dtype} of shape {array.shape}")
+        raise BadCellError(describe_field(field), f"{array.dtype} of shape {array.shape}")
     return array

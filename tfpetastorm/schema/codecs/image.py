@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from tfpetastorm.errors import Place, SchemaError, describe
-from tfpetastorm.schema.codecs.base import BadCell, Codec, Limits, OnBad, UnsafeReason
+from tfpetastorm.schema.codecs.base import BadCellError, Codec, Limits, OnBad, UnsafeReason
 from tfpetastorm.schema.codecs.cells import EncodedCells, gather, shape_problem
 from tfpetastorm.schema.codecs.fit import as_cell_array, describe_field
 from tfpetastorm.schema.codecs.image_header import ImageHeader, read_image_header
@@ -29,7 +29,7 @@ class CompressedImageCodec(Codec):
     """An image of shape (H, W) or (H, W, C), C of 1, 3 or 4 (not in jpeg), stored as png, jpeg or webp.
 
     In memory, colours are in the order RGB(A). uint8; png also uint16. H and W may be None.
-    image_codec: "png", "jpeg" or "webp". quality: 1 to 100 for jpeg and webp (101: lossless webp); png is lossless.
+    image_codec: "png", "jpeg" or "webp". quality: 0 to 100 for jpeg and webp (101: lossless webp); png is lossless.
     channel_order: "bgr" for files of petastorm 0.2.1 to 0.2.3, which stored red and blue swapped.
     EXIF orientation is ignored, as in petastorm.
     """
@@ -48,13 +48,15 @@ class CompressedImageCodec(Codec):
                 describe("Not an image codec", expected=f"one of {list(_EXTENSIONS)}", found=repr(self.image_codec))
             )
         top = 101 if name == "webp" else 100
-        if isinstance(self.quality, bool) or not isinstance(self.quality, int) or not 0 <= self.quality <= top:
-            raise SchemaError(describe("Not an image quality", expected=f"1 to {top}", found=repr(self.quality)))
+        quality: object = self.quality
+        if isinstance(quality, bool) or not isinstance(quality, int) or not 0 <= quality <= top:
+            raise SchemaError(describe("Not an image quality", expected=f"0 to {top}", found=repr(quality)))
         if self.channel_order not in ("rgb", "bgr"):
             raise SchemaError(describe("Not an order of channels", expected="rgb or bgr", found=self.channel_order))
         object.__setattr__(self, "image_codec", name)
 
     def check(self, field: UnischemaField) -> None:
+        """Raise SchemaError if this codec can't hold `field`."""
         dtypes = ("uint8", "uint16") if self.image_codec == "png" else ("uint8",)
         channels = {"png": (1, 3, 4, None), "jpeg": (1, 3, None), "webp": (3, 4, None)}[self.image_codec]
         flat = len(field.shape) == 2 and self.image_codec != "webp"
@@ -78,22 +80,23 @@ class CompressedImageCodec(Codec):
         )
 
     def encode(self, field: UnischemaField, value: Any) -> bytes:
+        """One cell as it is stored. Raises BadCellError if `value` is not the field's."""
         image = as_cell_array(field, value)
         if image.dtype != field.dtype:
-            raise BadCell(describe_field(field), f"{image.dtype} of shape {image.shape}")
+            raise BadCellError(describe_field(field), f"{image.dtype} of shape {image.shape}")
         if image.size == 0:
-            raise BadCell("an image of at least one pixel", f"shape {image.shape}")
+            raise BadCellError("an image of at least one pixel", f"shape {image.shape}")
         if max(image.shape[:2]) > (16383 if self.image_codec == "webp" else 65500):
-            raise BadCell(f"an image that {self.image_codec} can hold", f"shape {image.shape}")
+            raise BadCellError(f"an image that {self.image_codec} can hold", f"shape {image.shape}")
         channels = image.shape[2] if image.ndim == 3 else 1
         if channels not in (1, 3, 4):
-            raise BadCell("1, 3 or 4 channels", f"shape {image.shape}")
+            raise BadCellError("1, 3 or 4 channels", f"shape {image.shape}")
         image = np.ascontiguousarray(image)
         if channels in _TO_STORED and self.channel_order == "rgb":
             image = cv2.cvtColor(image, _TO_STORED[channels])
         done, encoded = cv2.imencode(_EXTENSIONS[self.image_codec], image, self._options())
         if not done:
-            raise BadCell(describe_field(field), f"an image that OpenCV can't encode, of shape {image.shape}")
+            raise BadCellError(describe_field(field), f"an image that OpenCV can't encode, of shape {image.shape}")
         return bytes(encoded.tobytes())
 
     def _options(self) -> list[int]:
@@ -102,6 +105,7 @@ class CompressedImageCodec(Codec):
         return [cv2.IMWRITE_WEBP_QUALITY, max(1, self.quality)] if self.image_codec == "webp" else []
 
     def decode_column(self, field: UnischemaField, array: pa.Array, on_bad: OnBad, *, limits: Limits) -> Column:
+        """All rows of one column; `on_bad` hears of each cell that can't be decoded."""
         encoded = EncodedCells(field, array)
         if field.ragged_rank:
             return self._decode_ragged(field, encoded, on_bad, limits)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -56,7 +57,7 @@ def shaped(
 ) -> Column:
     """The Column of items whose lengths were checked. lengths: as `ragged_column` takes them, for present rows."""
     if not field.ragged_rank:
-        per_row = int(np.prod(field.shape, dtype=np.int64))
+        per_row = math.prod(field.inner_shape)
         values = fill_absent(values, present, per_row)
         if isinstance(values, Text):
             return Column(values, (), valid, field.inner_shape)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from tfpetastorm.errors import EncodeError, Place, describe
-from tfpetastorm.schema.codecs.base import BadCell, encode_cells, mismatch_error, null_error
+from tfpetastorm.schema.codecs.base import BadCellError, Cells, encode_cells, mismatch_error, null_error
 from tfpetastorm.schema.codecs.fit import describe_field, fits
 from tfpetastorm.schema.codecs.scalars import encode_scalar, encode_scalar_array
 from tfpetastorm.schema.columns import Array
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
     from tfpetastorm.schema.field import UnischemaField
 
 
-def encode_lists(field: UnischemaField, values: Sequence[Any], item: pa.DataType, kind: pa.DataType) -> pa.Array:
+def encode_lists(field: UnischemaField, values: Cells, item: pa.DataType, kind: pa.DataType) -> pa.Array:
     """All cells of a list field as `kind`, lists of `item`. Cells may be arrays or nested sequences, None for null."""
     if isinstance(values, np.ndarray) and values.dtype != object and len(values) and fits(field, values.shape[1:]):
         per_row = max(1, int(np.prod(values.shape[1:], dtype=np.int64)))
@@ -40,7 +39,7 @@ def encode_lists(field: UnischemaField, values: Sequence[Any], item: pa.DataType
             continue
         try:
             nest.add(value, 0, row)
-        except BadCell as error:
+        except BadCellError as error:
             raise mismatch_error(field, row, error.expected, error.found) from None
     lengths = [np.array(part, np.int64) for part in nest.lengths]
     return _wrapped(field, nest.flat(item), kind, lengths, missing if missing.any() else None)
@@ -65,7 +64,7 @@ class _Nest:
             if len(value.shape) != len(rest) or any(
                 n is not None and n != m for n, m in zip(rest, value.shape, strict=True)
             ):
-                raise BadCell(describe_field(self.field), f"{value.dtype} of shape {value.shape}")
+                raise BadCellError(describe_field(self.field), f"{value.dtype} of shape {value.shape}")
             parts = 1
             for depth, size in enumerate(value.shape):
                 self.lengths[axis + depth].extend([size] * parts)
@@ -73,9 +72,9 @@ class _Nest:
             self._chunks.append((row, value.reshape(-1)))
             return
         if not isinstance(value, (list, tuple, np.ndarray)):
-            raise BadCell(f"{describe_field(self.field)}", f"{type(value).__name__} in dimension {axis}")
+            raise BadCellError(f"{describe_field(self.field)}", f"{type(value).__name__} in dimension {axis}")
         if rest[0] is not None and len(value) != rest[0]:
-            raise BadCell(f"{describe_field(self.field)}", f"{len(value)} items in dimension {axis}")
+            raise BadCellError(f"{describe_field(self.field)}", f"{len(value)} items in dimension {axis}")
         self.lengths[axis].append(len(value))
         if len(rest) > 1:
             for part in value:
@@ -110,7 +109,7 @@ def _wrapped(
     field: UnischemaField, flat: pa.Array, kind: pa.DataType, lengths: list[Array], missing: Array | None
 ) -> pa.Array:
     """`flat` items inside the lists of `kind`, innermost first."""
-    kinds = []
+    kinds: list[pa.DataType] = []
     while len(kinds) < len(lengths):
         kinds.append(kind)
         kind = kind.value_type

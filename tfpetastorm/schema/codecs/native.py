@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 
-from tfpetastorm.schema.codecs.base import OnBad, encode_cells
+from tfpetastorm.schema.codecs.base import Cells, OnBad, encode_cells
 from tfpetastorm.schema.codecs.flat import decode_flat
 from tfpetastorm.schema.codecs.lists import decode_lists
 from tfpetastorm.schema.codecs.lists_encode import encode_lists
@@ -57,7 +56,7 @@ def decode_native(field: UnischemaField, array: pa.Array, on_bad: OnBad) -> Colu
     return Column(values, (), valid)
 
 
-def encode_native(field: UnischemaField, values: Sequence[Any], item: pa.DataType | None = None) -> pa.Array:
+def encode_native(field: UnischemaField, values: Cells, item: pa.DataType | None = None) -> pa.Array:
     """All cells of a field without a codec, stored as `item` (by default the field's own scalar type)."""
     item = item if item is not None else native_scalar_type(field)
     if not field.shape:

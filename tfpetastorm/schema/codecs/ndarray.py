@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -12,7 +11,7 @@ import pyarrow as pa
 
 from tfpetastorm.errors import EncodeError, Place, SchemaError, describe
 from tfpetastorm.schema.codecs.assemble import ragged_column
-from tfpetastorm.schema.codecs.base import BadCell, Codec, Limits, OnBad, UnsafeReason, encode_cells
+from tfpetastorm.schema.codecs.base import BadCellError, Cells, Codec, Limits, OnBad, UnsafeReason, encode_cells
 from tfpetastorm.schema.codecs.cells import EncodedCells, gather, lengths_of, shape_problem, text_cell
 from tfpetastorm.schema.codecs.fit import as_cell_array, describe_field, fits
 from tfpetastorm.schema.codecs.npy import NpyHeader, array_under, make_header, parse_header, read_header
@@ -32,19 +31,23 @@ class NdarrayCodec(Codec):
     codec_name: ClassVar[str] = "ndarray"
 
     def check(self, field: UnischemaField) -> None:
+        """Raise SchemaError if this codec can't hold `field`."""
         check_no_decimals(field, self)
 
     def encode(self, field: UnischemaField, value: Any) -> bytes:
+        """One cell as it is stored. Raises BadCellError if `value` is not the field's."""
         array = stored_array(field, value)
         return make_header(array.dtype, array.shape) + array.tobytes()
 
-    def encode_column(self, field: UnischemaField, values: Sequence[Any]) -> pa.Array:
-        whole = isinstance(values, np.ndarray) and values.dtype == field.dtype and not field.is_text
-        if whole and len(values) and fits(field, values.shape[1:]):  # type: ignore[attr-defined]
-            return _encode_whole(field, values)  # type: ignore[arg-type]
+    def encode_column(self, field: UnischemaField, values: Cells) -> pa.Array:
+        """All cells of one column, None for null. Raises EncodeError naming field and row."""
+        whole = not field.is_text and isinstance(values, np.ndarray) and values.dtype == field.dtype
+        if whole and isinstance(values, np.ndarray) and len(values) and fits(field, values.shape[1:]):
+            return _encode_whole(field, values)
         return encode_cells(field, values, self.encode, pa.binary())
 
     def decode_column(self, field: UnischemaField, array: pa.Array, on_bad: OnBad, *, limits: Limits) -> Column:
+        """All rows of one column; `on_bad` hears of each cell that can't be decoded."""
         encoded = EncodedCells(field, array)
         if not field.is_text:
             column = _decode_alike(field, encoded)
@@ -75,14 +78,14 @@ def check_no_decimals(field: UnischemaField, codec: Codec) -> None:
 
 
 def stored_array(field: UnischemaField, value: Any) -> Array:
-    """A cell as the contiguous array that `.npy` holds. Raises BadCell if it is not the field's."""
+    """A cell as the contiguous array that `.npy` holds. Raises BadCellError if it is not the field's."""
     array = as_cell_array(field, value)
     if field.is_text:
         return _text_array(field, array)
     if array.dtype != field.dtype:
         converted = _converted(field, value, array)
         if converted is None:
-            raise BadCell(describe_field(field), f"{array.dtype} of shape {array.shape}")
+            raise BadCellError(describe_field(field), f"{array.dtype} of shape {array.shape}")
         array = converted
     return np.asarray(array, field.dtype, order="C")
 
@@ -112,10 +115,10 @@ def _text_array(field: UnischemaField, array: Any) -> Array:
     items = array.reshape(-1).tolist()
     for item in items:
         if not isinstance(item, wanted):
-            raise BadCell(describe_field(field), f"an item of {type(item).__name__}")
+            raise BadCellError(describe_field(field), f"an item of {type(item).__name__}")
         if item[-1:] in ("\0", b"\0"):
             # NumPy pads with NULs, so those at the end would be lost on the way back.
-            raise BadCell("items that don't end in NUL, which .npy can't keep", repr(item))
+            raise BadCellError("items that don't end in NUL, which .npy can't keep", repr(item))
     return np.asarray(np.array(items, np.str_ if field.kind == "text" else np.bytes_).reshape(array.shape))
 
 

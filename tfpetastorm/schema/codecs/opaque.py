@@ -44,12 +44,15 @@ class OpaqueCodec(Codec):
         return {"name": self.codec_name, "parameters": {"class_name": self.class_name, "state": self.state}}
 
     def encode(self, field: UnischemaField, value: Any) -> NoReturn:
+        """Never: raises SchemaError with the remedy."""
         raise self._unknown(field, "written")
 
     def encode_column(self, field: UnischemaField, values: Any) -> NoReturn:
+        """Never: raises SchemaError with the remedy."""
         raise self._unknown(field, "written")
 
     def decode_column(self, field: UnischemaField, array: pa.Array, on_bad: OnBad, *, limits: Limits) -> Column:
+        """Never: raises SchemaError with the remedy."""
         raise self._unknown(field, "decoded")
 
     def _unknown(self, field: UnischemaField, what: str) -> SchemaError:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import pyarrow as pa
 
 from tfpetastorm.errors import Place, SchemaError, describe
-from tfpetastorm.schema.codecs.base import Codec, Limits, OnBad
+from tfpetastorm.schema.codecs.base import Cells, Codec, Limits, OnBad
 from tfpetastorm.schema.codecs.native import (
     DEFAULT_DECIMAL,
     decode_native,
@@ -60,6 +59,7 @@ class ScalarCodec(Codec):
         object.__setattr__(self, "storage", None if self.storage is None else _storage_name(self.storage))
 
     def check(self, field: UnischemaField) -> None:
+        """Raise SchemaError if this codec can't hold `field`."""
         place = Place(field=field.name)
         if field.shape:
             raise SchemaError(
@@ -82,15 +82,19 @@ class ScalarCodec(Codec):
             )
 
     def arrow_type(self, field: UnischemaField) -> pa.DataType:
+        """The Arrow type of the column that holds `field`."""
         return native_scalar_type(field) if self.storage is None else storage_type(self.storage)
 
     def encode(self, field: UnischemaField, value: Any) -> Any:
+        """One cell as it is stored. Raises BadCellError if `value` is not the field's."""
         return encode_native_cell(field, value, self.arrow_type(field))
 
-    def encode_column(self, field: UnischemaField, values: Sequence[Any]) -> pa.Array:
+    def encode_column(self, field: UnischemaField, values: Cells) -> pa.Array:
+        """All cells of one column, None for null. Raises EncodeError naming field and row."""
         return encode_native(field, values, self.arrow_type(field))
 
     def decode_column(self, field: UnischemaField, array: pa.Array, on_bad: OnBad, *, limits: Limits) -> Column:
+        """All rows of one column; `on_bad` hears of each cell that can't be decoded."""
         return decode_native(field, array, on_bad)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from tfpetastorm.errors import EncodeError, Place, describe
-from tfpetastorm.schema.codecs.base import BadCell, encode_cells, mismatch_error, null_error
+from tfpetastorm.schema.codecs.base import BadCellError, encode_cells, mismatch_error, null_error
 from tfpetastorm.schema.columns import Array
 from tfpetastorm.schema.dtypes import dtype_name, unit_of
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def encode_scalar(field: UnischemaField, value: Any, storage: pa.DataType) -> Any:
-    """One scalar as a Python value that Arrow stores as `storage`. Raises BadCell if it is not the field's."""
+    """One scalar as a Python value that Arrow stores as `storage`. Raises BadCellError if it is not the field's."""
     if isinstance(value, np.ndarray) and value.ndim == 0:
         value = value[()]
     kind = field.kind
@@ -29,17 +29,17 @@ def encode_scalar(field: UnischemaField, value: Any, storage: pa.DataType) -> An
         try:
             encoded = value.encode()
         except UnicodeEncodeError:
-            raise BadCell("str", "a str with lone surrogates, which is not Unicode") from None
+            raise BadCellError("str", "a str with lone surrogates, which is not Unicode") from None
         return encoded if pa.types.is_binary(storage) or pa.types.is_large_binary(storage) else str(value)
     if kind == "bytes" and isinstance(value, (bytes, bytearray, memoryview)):
         return bytes(value)
     if kind == "decimal" and isinstance(value, (Decimal, int)) and not isinstance(value, bool):
         return _decimal(Decimal(value), storage)
-    if kind == "datetime" and isinstance(value, (np.datetime64, datetime.datetime)):
+    if kind == "datetime" and isinstance(value, (np.datetime64, dt.datetime)):
         return _datetime(field, value, storage)
-    if kind == "date" and isinstance(value, (np.datetime64, datetime.date)):
+    if kind == "date" and isinstance(value, (np.datetime64, dt.date)):
         return _date(value, storage)
-    raise BadCell(dtype_name(field.numpy_dtype), _shown(value))
+    raise BadCellError(dtype_name(field.numpy_dtype), _shown(value))
 
 
 def _shown(value: Any) -> str:
@@ -60,16 +60,16 @@ def _number(field: UnischemaField, value: Any, storage: pa.DataType) -> Any:
             with np.errstate(over="ignore"):
                 narrow = dtype.type(number)
             if np.isinf(narrow) and not np.isinf(number):
-                raise BadCell(f"a number in the range of {dtype.name}", _shown(value))
+                raise BadCellError(f"a number in the range of {dtype.name}", _shown(value))
             # Arrow takes only NumPy's own scalar for half floats.
             return narrow if pa.types.is_float16(storage) else float(narrow)
     elif isinstance(value, (int, np.integer)):
         number = int(value)
         info = np.iinfo(dtype)
         if not info.min <= number <= info.max:
-            raise BadCell(f"a number in the range of {dtype.name}", _shown(value))
+            raise BadCellError(f"a number in the range of {dtype.name}", _shown(value))
         return _storable(number, storage)
-    raise BadCell(dtype_name(field.numpy_dtype), _shown(value))
+    raise BadCellError(dtype_name(field.numpy_dtype), _shown(value))
 
 
 def _storable(number: int, storage: pa.DataType) -> Any:
@@ -78,13 +78,13 @@ def _storable(number: int, storage: pa.DataType) -> Any:
         signed = pa.types.is_signed_integer(storage)
         low, high = (-(1 << width - 1), (1 << width - 1) - 1) if signed else (0, (1 << width) - 1)
         if not low <= number <= high:
-            raise BadCell(f"a number that {storage} holds", number)
+            raise BadCellError(f"a number that {storage} holds", number)
     return number
 
 
 def _decimal(value: Decimal, storage: pa.DataType) -> Any:
     if not value.is_finite():
-        raise BadCell("a finite decimal", value)
+        raise BadCellError("a finite decimal", value)
     if not pa.types.is_decimal(storage):
         return str(value)
     digits, exponent = value.as_tuple().digits, int(value.as_tuple().exponent)
@@ -93,17 +93,17 @@ def _decimal(value: Decimal, storage: pa.DataType) -> Any:
         digits, exponent = digits[:-1], exponent + 1
     whole = len(digits) + exponent + storage.scale
     if (digits and exponent < -storage.scale) or (any(digits) and whole > storage.precision):
-        raise BadCell(f"a decimal that {storage} holds exactly", value)
+        raise BadCellError(f"a decimal that {storage} holds exactly", value)
     try:
         sign = value.as_tuple().sign
         return Decimal((sign, digits or (0,), exponent))
     except InvalidOperation:
-        raise BadCell(f"a decimal that {storage} holds exactly", value) from None
+        raise BadCellError(f"a decimal that {storage} holds exactly", value) from None
 
 
 def _datetime(field: UnischemaField, value: Any, storage: pa.DataType) -> Any:
-    if isinstance(value, datetime.datetime) and value.tzinfo is not None:
-        value = value.astimezone(datetime.timezone.utc).replace(tzinfo=None)
+    if isinstance(value, dt.datetime) and value.tzinfo is not None:
+        value = value.astimezone(dt.timezone.utc).replace(tzinfo=None)
     given = np.datetime64(value)
     if np.isnat(given):
         return None
@@ -111,30 +111,30 @@ def _datetime(field: UnischemaField, value: Any, storage: pa.DataType) -> Any:
     exact = given.astype(f"datetime64[{unit}]")
     # NumPy overflows and truncates silently: the way back shows both.
     if exact.astype(given.dtype) != given:
-        raise BadCell(f"an instant that datetime64[{unit}] holds exactly", _shown(value))
+        raise BadCellError(f"an instant that datetime64[{unit}] holds exactly", _shown(value))
     return _stored_time(exact, storage)
 
 
 def _stored_time(value: Any, storage: pa.DataType) -> int:
-    """The integer that `storage` holds for an instant. Raises BadCell if it can't hold it exactly."""
+    """The integer that `storage` holds for an instant. Raises BadCellError if it can't hold it exactly."""
     unit = "D" if pa.types.is_date32(storage) else "ms" if pa.types.is_date64(storage) else storage.unit
     stored = value.astype(f"datetime64[{unit}]")
     if stored.astype(value.dtype) != value or (
         pa.types.is_date64(storage) and stored.astype("datetime64[D]") != stored
     ):
-        raise BadCell(f"an instant that {storage} holds exactly", value)
+        raise BadCellError(f"an instant that {storage} holds exactly", value)
     return int(stored.astype(np.int64))
 
 
 def _date(value: Any, storage: pa.DataType) -> Any:
-    if isinstance(value, datetime.datetime):
-        raise BadCell("date", _shown(value))
+    if isinstance(value, dt.datetime):
+        raise BadCellError("date", _shown(value))
     given = np.datetime64(value)
     day = given.astype("datetime64[D]")
     if not np.isnat(given) and day != given:
-        raise BadCell("date", _shown(value))
+        raise BadCellError("date", _shown(value))
     if not np.isnat(day) and not -(2**31) <= int(day.astype(np.int64)) < 2**31:
-        raise BadCell("a date within 2^31 days of 1970", _shown(value))
+        raise BadCellError("a date within 2^31 days of 1970", _shown(value))
     return None if np.isnat(day) else _stored_time(day, storage)
 
 

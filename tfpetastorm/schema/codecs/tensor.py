@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -10,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from tfpetastorm.errors import Place, SchemaError, SchemaMismatchError, describe
-from tfpetastorm.schema.codecs.base import Codec, Limits, OnBad, encode_cells
+from tfpetastorm.schema.codecs.base import Cells, Codec, Limits, OnBad, encode_cells
 from tfpetastorm.schema.codecs.buffers import storage_of, validity
 from tfpetastorm.schema.codecs.fit import fits
 from tfpetastorm.schema.codecs.flat import decode_flat
@@ -34,6 +33,7 @@ class TensorCodec(Codec):
     codec_name: ClassVar[str] = "tensor"
 
     def check(self, field: UnischemaField) -> None:
+        """Raise SchemaError if this codec can't hold `field`."""
         fixed = field.shape and field.ragged_rank == 0 and 0 not in field.shape
         if not fixed or field.kind != "number" or field.dtype.kind == "b":
             raise SchemaError(
@@ -47,12 +47,15 @@ class TensorCodec(Codec):
             )
 
     def arrow_type(self, field: UnischemaField) -> pa.DataType:
+        """The Arrow type of the column that holds `field`."""
         return pa.fixed_shape_tensor(native_scalar_type(field), [size or 0 for size in field.shape])
 
     def encode(self, field: UnischemaField, value: Any) -> Any:
+        """One cell as it is stored. Raises BadCellError if `value` is not the field's."""
         return stored_array(field, value).reshape(-1)
 
-    def encode_column(self, field: UnischemaField, values: Sequence[Any]) -> pa.Array:
+    def encode_column(self, field: UnischemaField, values: Cells) -> pa.Array:
+        """All cells of one column, None for null. Raises EncodeError naming field and row."""
         kind = self.arrow_type(field)
         item = native_scalar_type(field)
         if isinstance(values, np.ndarray) and values.dtype == field.dtype and fits(field, values.shape[1:]):
@@ -61,6 +64,7 @@ class TensorCodec(Codec):
         return pa.ExtensionArray.from_storage(kind, encode_cells(field, values, self.encode, kind.storage_type))
 
     def decode_column(self, field: UnischemaField, array: pa.Array, on_bad: OnBad, *, limits: Limits) -> Column:
+        """All rows of one column; `on_bad` hears of each cell that can't be decoded."""
         stored = storage_of(array)
         if not is_list(stored.type):
             raise SchemaMismatchError(
