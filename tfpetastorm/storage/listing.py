@@ -104,7 +104,9 @@ def _one_folder(location: Location, root: str, on_bad_file: OnBadFile | None) ->
 
 def _refuse_nested(by_name: Mapping[str, pafs.FileInfo], url: str) -> None:
     inner = sorted(
-        name for name in by_name if name.endswith("/" + COMMON_METADATA) and is_data_name(posixpath.dirname(name) + "/x")
+        name
+        for name in by_name
+        if name.endswith("/" + COMMON_METADATA) and is_data_name(posixpath.dirname(name) + "/x")
     )
     if inner:
         raise DatasetError(

@@ -102,10 +102,14 @@ def petastorm_files_json(files: Mapping[str, ListedFile]) -> bytes:
 
 def common_metadata_bytes(columns: pa.Schema, pairs: Mapping[bytes, bytes]) -> bytes:
     """A `_common_metadata` file with these columns and key-value pairs, and no rows."""
-    sink = pa.BufferOutputStream()
     kept = {key: value for key, value in pairs.items() if key != b"ARROW:schema"}
-    # Without Arrow's own copy of the schema, which would repeat all pairs in base64.
-    pq.ParquetWriter(sink, columns.with_metadata(kept), store_schema=False).close()
+    sink = pa.BufferOutputStream()
+    if hasattr(pq.ParquetWriter, "add_key_value_metadata"):
+        # Without Arrow's own copy of the schema, which would repeat all pairs in base64.
+        with pq.ParquetWriter(sink, columns, store_schema=False) as writer:
+            writer.add_key_value_metadata(kept)
+    else:  # pyarrow before 16
+        pq.ParquetWriter(sink, columns.with_metadata(kept)).close()
     return bytes(sink.getvalue().to_pybytes())
 
 
