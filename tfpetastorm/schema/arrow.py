@@ -14,7 +14,7 @@ import pyarrow as pa
 from tfpetastorm.errors import OptionError, Place, SchemaError, SchemaMismatchError, describe
 from tfpetastorm.schema.codecs import OpaqueCodec, ScalarCodec, TensorCodec, decode_column
 from tfpetastorm.schema.codecs.base import Codec
-from tfpetastorm.schema.codecs.buffers import is_textual, storage_of
+from tfpetastorm.schema.codecs.buffers import is_textual, physical_dtype, storage_of
 from tfpetastorm.schema.codecs.lists import is_list
 from tfpetastorm.schema.field import UnischemaField
 from tfpetastorm.schema.unischema import Unischema
@@ -113,8 +113,10 @@ def _plain(kind: pa.DataType) -> pa.DataType:
 
 def _scalar(kind: pa.DataType) -> tuple[Any, Codec | None]:
     types = pa.types
-    if types.is_boolean(kind) or types.is_integer(kind) or types.is_floating(kind):
-        return kind.to_pandas_dtype(), None
+    if types.is_boolean(kind):
+        return np.bool_, None
+    if types.is_integer(kind) or types.is_floating(kind):
+        return physical_dtype(kind), None
     if types.is_decimal(kind):
         return Decimal, ScalarCodec(kind)
     if types.is_date(kind):

@@ -55,7 +55,7 @@ class UnischemaField:
                 )
             )
         if not isinstance(shape, (tuple, list)) or not all(map(_is_dimension, shape)):
-            raise SchemaError(describe("Not a shape", place, expected="a tuple of sizes and None", found=repr(shape)))
+            raise SchemaError(describe("Not a shape", place, expected="a tuple of sizes above 0 and None", found=repr(shape)))
         if codec is not None and not isinstance(codec, Codec):
             raise SchemaError(
                 describe(
@@ -113,4 +113,4 @@ def _as_given(value: object) -> Any:
 
 
 def _is_dimension(size: object) -> bool:
-    return size is None or (isinstance(size, (int, np.integer)) and not isinstance(size, bool) and bool(size >= 0))
+    return size is None or (isinstance(size, (int, np.integer)) and not isinstance(size, bool) and bool(size > 0))

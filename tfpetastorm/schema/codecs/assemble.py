@@ -75,7 +75,7 @@ def _with_absent(field: UnischemaField, lengths: Sequence[Array], present: Array
     parts = 1
     for axis, size in enumerate(field.shape[: field.ragged_rank]):
         table = np.full((len(present), parts), 0 if size is None else size, np.int64)
-        table[present] = lengths[axis].reshape(-1, parts)
+        table[present] = lengths[axis].reshape(int(present.sum()), parts)
         full.append(table.reshape(-1))
         if size is None:
             return [*full, *lengths[axis + 1 :]]

@@ -144,8 +144,10 @@ def encode_cells(
 ) -> pa.Array:
     """Encode cell by cell, None for null. Raises EncodeError naming field and row."""
     cells = [None if value is None else _encode_one(field, value, encode, row) for row, value in enumerate(values)]
-    if not field.nullable and None in cells:
-        raise null_error(field, cells.index(None))
+    if not field.nullable:
+        for row, cell in enumerate(cells):
+            if cell is None:
+                raise null_error(field, row)
     try:
         return pa.array(cells, arrow_type)
     except (pa.ArrowException, OverflowError, TypeError, ValueError) as error:

@@ -42,8 +42,8 @@ def native_type(field: UnischemaField, item: pa.DataType | None = None) -> pa.Da
     kind = item if item is not None else native_scalar_type(field)
     for axis in reversed(range(len(field.shape))):
         size = field.shape[axis]
-        # Parquet has no fixed-size list that is null or empty; there a plain list does as well.
-        plain = not size or (axis == 0 and field.nullable)
+        # Parquet has no fixed-size list that is null; there a plain list does as well.
+        plain = size is None or (axis == 0 and field.nullable)
         kind = pa.list_(kind) if plain else pa.list_(kind, size)
     return kind
 

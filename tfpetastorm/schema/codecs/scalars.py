@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from tfpetastorm.errors import EncodeError, Place, describe
 from tfpetastorm.schema.codecs.base import BadCellError, encode_cells, mismatch_error, null_error
+from tfpetastorm.schema.codecs.buffers import physical_dtype
 from tfpetastorm.schema.columns import Array
 from tfpetastorm.schema.dtypes import dtype_name, unit_of
 
@@ -168,7 +169,7 @@ def encode_scalar_array(field: UnischemaField, values: Array, storage: pa.DataTy
     if stored.type == storage:
         return stored
     if dtype.kind in "iu" and pa.types.is_integer(storage):
-        narrow = values.astype(storage.to_pandas_dtype())
+        narrow = values.astype(physical_dtype(storage))
         _refuse(field, values, _lost(values, narrow), f"a number that {storage} holds", row_of)
         return pa.array(narrow, storage)
     try:

@@ -34,13 +34,13 @@ class TensorCodec(Codec):
 
     def check(self, field: UnischemaField) -> None:
         """Raise SchemaError if this codec can't hold `field`."""
-        fixed = field.shape and field.ragged_rank == 0 and 0 not in field.shape
+        fixed = field.shape and field.ragged_rank == 0
         if not fixed or field.kind != "number" or field.dtype.kind == "b":
             raise SchemaError(
                 describe(
                     "TensorCodec can't hold this field",
                     Place(field=field.name),
-                    expected="integers or floats of a fixed shape without zeros",
+                    expected="integers or floats of a fixed shape",
                     found=field.dtype if fixed else field.shape,
                     remedy="Use NdarrayCodec.",
                 )
