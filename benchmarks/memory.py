@@ -1,7 +1,9 @@
 """How much memory training takes above an idle TensorFlow process, and whether it stays flat.
 
 Measured is PSS (each process's share of what it maps, shared memory included), summed over the process and all its
-descendants, every 10 ms, from outside. Linux only.
+descendants, every 10 ms, from outside. An idle TensorFlow process runs beside it and is taken off sample by sample:
+both share TensorFlow's code with whatever else runs on the machine, so that a figure taken once would go stale.
+Linux only.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -40,6 +42,11 @@ class Usage:
     extra_shared: float
 
     @property
+    def interval(self) -> float:
+        """The seconds that lay between samples, as a median: more than `INTERVAL` if the machine is busy."""
+        return median(late[0] - early[0] for early, late in pairwise(self.samples))
+
+    @property
     def peak(self) -> float:
         """The most at any time."""
         return max(mb for _, mb in self.samples)
@@ -56,7 +63,12 @@ class Usage:
 
     def to_json(self) -> dict[str, Any]:
         """All of it as JSON values."""
-        return asdict(self) | {"peak": self.peak, "drift": self.drift, "reached": self.reached}
+        return asdict(self) | {
+            "interval": self.interval,
+            "peak": self.peak,
+            "drift": self.drift,
+            "reached": self.reached,
+        }
 
 
 def _descendants(pid: int) -> list[int]:
@@ -70,10 +82,10 @@ def _descendants(pid: int) -> list[int]:
     return found
 
 
-def tree_pss(pid: int) -> float:
-    """PSS of a process and all its descendants, in MB."""
+def tree_pss(pid: int, processes: list[int] | None = None) -> float:
+    """PSS of a process and all its descendants (or of those given), in MB."""
     kilobytes = 0
-    for one in _descendants(pid):
+    for one in processes or _descendants(pid):
         try:
             rollup = Path(f"/proc/{one}/smaps_rollup").read_text()
         except OSError:
@@ -92,50 +104,82 @@ def _shared_bytes() -> int:
     return total
 
 
-def measure(title: str, budget_mb: float, command: list[str], on_epoch: Callable[[int], None]) -> Usage:
-    """Runs `command`, which prints "idle", waits for a line, then prints "epoch" after each of its epochs."""
-    child = subprocess.Popen([sys.executable, "-m", *command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    if child.stdin is None or child.stdout is None:
-        raise RuntimeError("the child has no pipes")
-    for line in child.stdout:
-        if line.strip() == "idle":
-            break
-    time.sleep(1)
-    idle = median(tree_pss(child.pid) for _ in range(20))
-    shared_before = _shared_bytes()
+class _Child:
+    """A process that prints "idle" and waits for a line before it goes on."""
 
+    def __init__(self, command: list[str]) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", *command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        self.pid = self.process.pid
+
+    def lines(self) -> Iterator[str]:
+        """What it prints, until it ends."""
+        if self.process.stdout is not None:
+            yield from (line.strip() for line in self.process.stdout)
+
+    def go(self) -> None:
+        """Lets it go on."""
+        if self.process.stdin is not None:
+            self.process.stdin.write("go\n")
+            self.process.stdin.flush()
+
+    def end(self) -> None:
+        """Waits for its end. Raises RuntimeError if it failed."""
+        if self.process.wait():
+            raise RuntimeError(f"{self.process.args!r} ended with status {self.process.returncode}")
+
+
+def measure(title: str, budget_mb: float, command: list[str], on_epoch: Callable[[int], None]) -> Usage:
+    """Runs `command`, which prints "idle", waits for a line, then prints "epoch" after each of its epochs.
+
+    Beside it runs `python -m benchmarks.memory`, which stays idle.
+    """
+    child, twin = _Child(command), _Child(["benchmarks.memory"])
+    for one in (child, twin):
+        if "idle" not in one.lines():
+            raise RuntimeError(f"{one.process.args!r} never became idle")
+    time.sleep(1)
+    # The two do the same until now; what still differs is noise of the allocator.
+    offset = median(tree_pss(child.pid) - tree_pss(twin.pid) for _ in range(20))
+    idle = median(tree_pss(twin.pid) for _ in range(5)) + offset
+    shared_before = _shared_bytes()
     samples: list[tuple[float, float]] = []
-    shared: list[int] = [0]
+    shared = [0]
     ended = threading.Event()
 
     def sample() -> None:
+        base, tree = idle, [child.pid]
         while not ended.is_set():
             at = time.perf_counter()
-            samples.append((at, tree_pss(child.pid) - idle))
-            shared.append(_shared_bytes() - shared_before)
+            if len(samples) % 10 == 0:
+                base = tree_pss(twin.pid) + offset
+                shared.append(_shared_bytes() - shared_before)
+            if len(samples) % 5 == 0:  # looking for children takes longer than weighing them
+                tree = _descendants(child.pid)
+            samples.append((at, tree_pss(child.pid, tree) - base))
             ended.wait(max(0.0, INTERVAL - (time.perf_counter() - at)))
 
     sampler = threading.Thread(target=sample, daemon=True)
     sampler.start()
-    began = time.perf_counter()
-    child.stdin.write("go\n")
-    child.stdin.flush()
-    borders = [began]
-    for line in child.stdout:
-        if line.strip() == "epoch":
+    borders = [time.perf_counter()]
+    child.go()
+    for line in child.lines():
+        if line == "epoch":
             borders.append(time.perf_counter())
             on_epoch(len(borders) - 1)
     ended.set()
     sampler.join()
-    if child.wait():
-        raise RuntimeError(f"{' '.join(command)} ended with status {child.returncode}")
+    twin.go()
+    child.end()
+    twin.end()
     epochs = [max((mb for at, mb in samples if low <= at < high), default=0.0) for low, high in pairwise(borders)]
-    relative = [(at - began, mb) for at, mb in samples if at >= began]
+    relative = [(at - borders[0], mb) for at, mb in samples if at <= borders[-1]]
     return Usage(title, budget_mb, idle, relative, epochs, max(shared) / 1e6)
 
 
-def _child(name: str, pool: str, budget_mb: float, scale: float) -> None:
-    """What is measured: an idle TensorFlow, then `EPOCHS` passes over a dataset of ours."""
+def _idle() -> None:
+    """An idle TensorFlow that has run something, until a line comes."""
     import tensorflow as tf
 
     from benchmarks.measure import time_dataset
@@ -144,11 +188,14 @@ def _child(name: str, pool: str, budget_mb: float, scale: float) -> None:
     print("idle", flush=True)
     sys.stdin.readline()
 
+
+def _train(name: str, pool: str, budget_mb: float, scale: float) -> None:
+    """What is measured: `EPOCHS` passes over a dataset of ours."""
+    import tfpetastorm as tps
     from benchmarks.datasets import NUMERIC, dataset
+    from benchmarks.measure import time_dataset
 
     fields, batch_size = (["image", "label"], 64) if name == "images" else (NUMERIC, 1024)
-    import tfpetastorm as tps
-
     options = tps.PoolOptions(pool, budget_bytes=int(budget_mb * 1e6))
     ours = tps.make_dataset(str(dataset(name, scale)[0]), fields=fields, batch_size=batch_size, pool=options)
     for _ in range(EPOCHS):
@@ -157,4 +204,6 @@ def _child(name: str, pool: str, budget_mb: float, scale: float) -> None:
 
 
 if __name__ == "__main__":
-    _child(sys.argv[1], sys.argv[2], float(sys.argv[3]), float(sys.argv[4]))
+    _idle()
+    if len(sys.argv) > 1:
+        _train(sys.argv[1], sys.argv[2], float(sys.argv[3]), float(sys.argv[4]))
