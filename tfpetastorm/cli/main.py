@@ -1,0 +1,163 @@
+"""Arguments, errors and progress bars of the command line."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from rich.console import Console
+from rich.progress import Progress
+
+import tfpetastorm
+from tfpetastorm.cli.condition import conditions
+from tfpetastorm.cli.facts import dataset_facts
+from tfpetastorm.cli.head import caption_fields, image_field, show_rows, write_sheet
+from tfpetastorm.cli.info import show_info
+from tfpetastorm.cli.rows import first_rows
+from tfpetastorm.cli.text import printable
+from tfpetastorm.errors import TfpetastormError
+from tfpetastorm.storage.dataset import StoredDataset
+from tfpetastorm.storage.opening import open_dataset
+
+#: Columns where nobody watches: wide enough that few lines break, so that what is piped can be searched.
+_PIPED_WIDTH = 160
+_ROWS, _IMAGES = 5, 24
+#: Fewer steps than this are over before a bar can be seen.
+_PROGRESS_STEPS = 32
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command line and returns its exit status: 0, or 2 after an error told on stderr in one line."""
+    options = _parser().parse_args(arguments)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("default")
+            warnings.showwarning = _show_warning
+            options.run(options)
+            sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever reads our output has seen enough; keep the interpreter from complaining at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        return 130
+    except (TfpetastormError, OSError, pa.ArrowException) as error:
+        if options.traceback:
+            raise
+        _say("error", str(error) or type(error).__name__)
+        return 2
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("url", help="a path, URL, glob or file; quote a glob")
+    common.add_argument(
+        "--drop-unmapped", action="store_true", help="leave out columns of plain Parquet that no field can hold"
+    )
+    common.add_argument("--traceback", action="store_true", help="show where in the code an error was raised")
+
+    parser = argparse.ArgumentParser(
+        prog="tfpetastorm", description="Looks into Parquet datasets of tensors and images."
+    )
+    parser.add_argument("--version", action="version", version=f"tfpetastorm {tfpetastorm.__version__}")
+    commands = parser.add_subparsers(metavar="command", required=True)
+
+    info = commands.add_parser("info", parents=[common], help="schema, rows, row groups, sizes; reads footers only")
+    info.add_argument("--json", action="store_true", help="one JSON object, for programs")
+    info.set_defaults(run=_info)
+
+    head = commands.add_parser("head", parents=[common], help="the first rows, decoded")
+    head.add_argument("-n", type=_count, metavar="ROWS", help=f"how many rows ({_ROWS}, or {_IMAGES} with --images)")
+    head.add_argument("--fields", action="append", metavar="NAME,…", help="names or regular expressions of fields")
+    head.add_argument(
+        "--where", action="append", default=[], metavar="CONDITION",
+        help="such as 'speed > 2', 'label in [1, 2]' or 'label != null'; several must all hold",
+    )  # fmt: skip
+    head.add_argument("--images", type=Path, metavar="OUT.png", help="draw a contact sheet of the rows' images")
+    head.add_argument("--image-field", metavar="NAME", help="the field to draw, if it is not the first of images")
+    head.set_defaults(run=_head)
+    return parser
+
+
+def _count(text: str) -> int:
+    try:
+        number = int(text)
+    except ValueError:
+        number = 0
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"a positive number of rows, not {text!r}")
+    return number
+
+
+def _info(options: argparse.Namespace) -> None:
+    with _bar("Looking at footers") as progress:
+        facts = dataset_facts(_open(options), progress)
+    if options.json:
+        print(json.dumps(facts.to_json(), indent=2, ensure_ascii=False))
+    else:
+        show_info(facts, _console())
+
+
+def _head(options: argparse.Namespace) -> None:
+    stored = _open(options)
+    chosen = [name.strip() for part in options.fields for name in part.split(",")] if options.fields else None
+    where = conditions(options.where, stored.schema)
+    fields = [stored.schema.fields[name] for name in stored.schema.select(chosen)] if chosen else list(stored.schema)
+    if options.images is None:
+        with _bar("Looking for rows") as progress:
+            rows = first_rows(stored, [field.name for field in fields], where, options.n or _ROWS, progress)
+        show_rows(rows, fields, _console())
+        return
+    # Captions may be all that was chosen; images are then looked for among the other fields.
+    try:
+        image = image_field(fields, options.image_field)
+    except TfpetastormError:
+        image = image_field(list(stored.schema), options.image_field)
+    captions = caption_fields(fields, chosen is not None)
+    names = list(dict.fromkeys([image.name, *(field.name for field in captions)]))
+    with _bar("Looking for rows") as progress:
+        rows = first_rows(stored, names, where, options.n or _IMAGES, progress)
+    write_sheet(rows, image, captions, options.images)
+    print(f"{options.images}: {len(rows)} images of {printable(image.name)}")
+
+
+def _open(options: argparse.Namespace) -> StoredDataset:
+    with _bar("Reading footers") as progress:
+        return open_dataset(options.url, unmapped="omit" if options.drop_unmapped else "error", progress=progress)
+
+
+def _console() -> Console:
+    piped = not sys.stdout.isatty() and "COLUMNS" not in os.environ
+    return Console(width=_PIPED_WIDTH if piped else None, highlight=False, emoji=False, markup=False, soft_wrap=False)
+
+
+@contextmanager
+def _bar(what: str) -> Iterator[Callable[[int, int], None] | None]:
+    """A progress bar on stderr, where someone watches and the work is long."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        task: Any = progress.add_task(what, total=None, visible=False)
+
+        def update(done: int, total: int) -> None:
+            progress.update(task, completed=done, total=total, visible=total >= _PROGRESS_STEPS)
+
+        yield update
+
+
+def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
+    _say("warning", str(message))
+
+
+def _say(what: str, message: str) -> None:
+    print(f"tfpetastorm: {what}: {printable(' '.join(message.split()))}", file=sys.stderr)
