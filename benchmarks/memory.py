@@ -30,8 +30,8 @@ DRIFT_MB = 50.0
 class Usage:
     """What one run took, in MB (10**6 bytes) above the idle process.
 
-    samples: (seconds since the first epoch began, MB). epochs: the peak of each. extra_shared: the most that lay in
-    /dev/shm beyond what lay there before, whether or not a process mapped it.
+    samples: (seconds since the first epoch began, MB). epochs: the peak of each. extra_shared: the most
+    shared memory on the machine beyond what there was before, whether or not a process mapped it.
     """
 
     title: str
@@ -95,13 +95,11 @@ def tree_pss(pid: int, processes: list[int] | None = None) -> float:
 
 
 def _shared_bytes() -> int:
-    total = 0
-    for path in Path("/dev/shm").glob("*"):
-        try:
-            total += path.stat().st_blocks * 512
-        except OSError:
-            continue
-    return total
+    """All shared memory on the machine: files in /dev/shm and anonymous ones, also those that nobody maps just now."""
+    for line in Path("/proc/meminfo").read_text().splitlines():
+        if line.startswith("Shmem:"):
+            return int(line.split()[1]) * 1024
+    return 0
 
 
 class _Child:

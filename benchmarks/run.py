@@ -88,7 +88,7 @@ def _show(results: dict[str, Any], console: Console) -> None:
         console.print(table)
     if results["memory"]:
         table = Table("memory above an idle TensorFlow", title=f"{memory.EPOCHS} epochs, MB", title_justify="left")
-        for heading in ("peak", "bound", "drift", "in /dev/shm"):
+        for heading in ("peak", "bound", "drift", "all shared memory"):
             table.add_column(heading, justify="right", no_wrap=True)
         table.add_column("")
         for usage in results["memory"]:
