@@ -19,7 +19,20 @@ from tfpetastorm.schema.codecs import (
 )
 from tfpetastorm.schema.field import UnischemaField
 
-NUMBERS = ["int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float16", "float32", "float64", "bool"]
+NUMBERS = [
+    "int8",
+    "int16",
+    "int32",
+    "int64",
+    "uint8",
+    "uint16",
+    "uint32",
+    "uint64",
+    "float16",
+    "float32",
+    "float64",
+    "bool",
+]
 ELEMENTS: list[Any] = [
     *NUMBERS, np.str_, np.bytes_, Decimal, dt.date,
     "datetime64[s]", "datetime64[ms]", "datetime64[us]", "datetime64[ns]",
@@ -27,7 +40,9 @@ ELEMENTS: list[Any] = [
 # Arrow and NumPy both hold more; dates and instants that all units hold keep the comparison simple.
 DAYS = st.integers(-100_000, 100_000)
 
-names = st.one_of(st.from_regex(r"[a-z][a-z0-9_]{0,8}", fullmatch=True), st.sampled_from(["a.b", "größe", "two words", "_c0"]))
+names = st.one_of(
+    st.from_regex(r"[a-z][a-z0-9_]{0,8}", fullmatch=True), st.sampled_from(["a.b", "größe", "two words", "_c0"])
+)
 sizes = st.integers(1, 3)
 shapes = st.lists(st.one_of(st.none(), sizes), min_size=1, max_size=3).map(tuple)
 
@@ -63,7 +78,8 @@ def fields(draw: st.DrawFn, name: str | None = None) -> UnischemaField:
 def _storages(element: Any) -> list[ScalarCodec]:
     # Storages that hold every value the strategies below draw.
     wider = {
-        "int8": ["int8", "int32", "int64"], "int16": ["int16", "int64"], "int32": ["int64"], "uint8": ["int16", "uint32"],
+        "int8": ["int8", "int32", "int64"], "int16": ["int16", "int64"], "int32": ["int64"],
+        "uint8": ["int16", "uint32"],
         "uint16": ["int32"], "float32": ["float64"], "float16": ["float32"], "bool": ["bool"],
         "datetime64[s]": ["timestamp[us]", "timestamp[ns]"], "datetime64[ms]": ["timestamp[us]"],
     }  # fmt: skip
@@ -97,7 +113,10 @@ def cells(draw: st.DrawFn, field: UnischemaField) -> Any:
     low = 1 if isinstance(field.codec, CompressedImageCodec) else 0
     shape = tuple(draw(st.integers(low, 3)) if size is None else size for size in field.shape)
     if field.kind == "number":
-        return draw(hnp.arrays(field.dtype, shape, elements=items(field)))
+        array = draw(hnp.arrays(field.dtype, shape, elements=items(field)))
+        if isinstance(field.codec, CompressedImageCodec) and field.codec.image_codec == "webp" and shape[2] == 4:
+            array[..., 3] |= 1  # WebP drops the colour of what is wholly transparent
+        return array
     flat = [draw(items(field)) for _ in range(int(np.prod(shape, dtype=int)))]
     array = np.empty(len(flat), object)
     array[:] = flat

@@ -55,7 +55,9 @@ class UnischemaField:
                 )
             )
         if not isinstance(shape, (tuple, list)) or not all(map(_is_dimension, shape)):
-            raise SchemaError(describe("Not a shape", place, expected="a tuple of sizes above 0 and None", found=repr(shape)))
+            raise SchemaError(
+                describe("Not a shape", place, expected="a tuple of sizes above 0 and None", found=repr(shape))
+            )
         if codec is not None and not isinstance(codec, Codec):
             raise SchemaError(
                 describe(

@@ -142,18 +142,26 @@ def codec_table(builtin: Iterable[type[Codec]], given: Iterable[type[Codec]]) ->
 def encode_cells(
     field: UnischemaField, values: Iterable[Any], encode: Callable[[UnischemaField, Any], Any], arrow_type: pa.DataType
 ) -> pa.Array:
-    """Encode cell by cell, None for null. Raises EncodeError naming field and row."""
-    cells = [None if value is None else _encode_one(field, value, encode, row) for row, value in enumerate(values)]
-    if not field.nullable:
-        for row, cell in enumerate(cells):
-            if cell is None:
-                raise null_error(field, row)
+    """Encode cell by cell to an array, None for null. Raises EncodeError naming field and row."""
+    cells = encode_each(field, values, encode)
     try:
         return pa.array(cells, arrow_type)
     except (pa.ArrowException, OverflowError, TypeError, ValueError) as error:
         raise EncodeError(
             describe(f"Values can't be stored as {arrow_type}: {error}", Place(field=field.name))
         ) from None
+
+
+def encode_each(
+    field: UnischemaField, values: Iterable[Any], encode: Callable[[UnischemaField, Any], Any]
+) -> list[Any]:
+    """Encode cell by cell, None for null. Raises EncodeError naming field and row."""
+    cells = [None if value is None else _encode_one(field, value, encode, row) for row, value in enumerate(values)]
+    if not field.nullable:
+        for row, cell in enumerate(cells):
+            if cell is None:
+                raise null_error(field, row)
+    return cells
 
 
 def _encode_one(

@@ -29,7 +29,8 @@ class CompressedImageCodec(Codec):
     """An image of shape (H, W) or (H, W, C), C of 1, 3 or 4 (not in jpeg), stored as png, jpeg or webp.
 
     In memory, colours are in the order RGB(A). uint8; png also uint16. H and W may be None.
-    image_codec: "png", "jpeg" or "webp". quality: 0 to 100 for jpeg and webp (101: lossless webp); png is lossless.
+    image_codec: "png", "jpeg" or "webp". quality: 0 to 100 for jpeg and webp (101: lossless webp, but for
+        the colour of wholly transparent pixels); png is lossless.
     channel_order: "bgr" for files of petastorm 0.2.1 to 0.2.3, which stored red and blue swapped.
     EXIF orientation is ignored, as in petastorm.
     """

@@ -14,7 +14,10 @@ from tfpetastorm.schema.codecs.assemble import ragged_column
 from tfpetastorm.schema.codecs.base import BadCellError, Cells, Codec, Limits, OnBad, UnsafeReason, encode_cells
 from tfpetastorm.schema.codecs.cells import EncodedCells, gather, lengths_of, shape_problem, text_cell
 from tfpetastorm.schema.codecs.fit import as_cell_array, describe_field, fits
+from tfpetastorm.schema.codecs.lists_encode import items_of
+from tfpetastorm.schema.codecs.native import native_scalar_type
 from tfpetastorm.schema.codecs.npy import NpyHeader, array_under, make_header, parse_header, read_header
+from tfpetastorm.schema.codecs.scalars import encode_scalar
 from tfpetastorm.schema.columns import Array, Column, empty_aligned
 
 if TYPE_CHECKING:
@@ -93,9 +96,10 @@ def stored_array(field: UnischemaField, value: Any) -> Array:
 def _converted(field: UnischemaField, value: Any, array: Array) -> Array | None:
     # Arrays must have the field's dtype, as in petastorm; only lists, which have none, are converted.
     if field.dtype.kind == "M" and array.dtype.kind in "MO":
-        converted = np.asarray(array.tolist() if array.dtype == object else array).astype(field.dtype)
-        same = array.dtype == object or bool((converted.astype(array.dtype) == array).all())
-        return converted if same else None
+        if array.dtype == object:
+            return _times(field, array)
+        converted = array.astype(field.dtype)
+        return converted if bool(((converted.astype(array.dtype) == array) | np.isnat(array)).all()) else None
     if array.dtype.newbyteorder("=") == field.dtype:
         return array.astype(field.dtype)
     if isinstance(value, np.ndarray):
@@ -108,6 +112,14 @@ def _converted(field: UnischemaField, value: Any, array: Array) -> Array | None:
     if field.dtype.kind == "f":
         return converted if bool((np.isinf(converted) <= np.isinf(array)).all()) else None
     return converted if converted.tolist() == array.tolist() else None
+
+
+def _times(field: UnischemaField, array: Any) -> Array:
+    items, storage = items_of(field), native_scalar_type(field)
+    ticks = [encode_scalar(items, item, storage) for item in array.reshape(-1).tolist()]
+    missing = np.iinfo(np.int64).min  # NaT
+    found = np.array([missing if tick is None else tick for tick in ticks], np.int64)
+    return np.asarray(found.view(field.dtype).reshape(array.shape))
 
 
 def _text_array(field: UnischemaField, array: Any) -> Array:
