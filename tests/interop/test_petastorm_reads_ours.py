@@ -158,9 +158,8 @@ def schema_and_rows(*, nullable: bool) -> tuple[tps.Unischema, list[Row]]:
         row |= {name: value(random, i) for name, (_, _, _, value) in ARRAYS.items()}
         if nullable:
             # petastorm can't read a null moment, whoever wrote it: np.datetime64 refuses the NaT it comes as.
-            row |= {
-                name: None for place, name in enumerate(row) if name not in ("id", "moment") and (i + place) % 3 == 0
-            }
+            nulls = [name for place, name in enumerate(row) if name not in ("id", "moment") and (i + place) % 3 == 0]
+            row |= dict.fromkeys(nulls)
         rows.append(row)
     return tps.Unischema("Everything", fields), rows
 
@@ -172,7 +171,9 @@ def write(path: Path, schema: tps.Unischema, rows: list[Row], **options: Any) ->
 
 
 def assert_same(name: str, seen: Any, written: Any) -> None:
-    if written is None:
+    if written is None and name in ("float16", "float32", "float64"):
+        assert np.isnan(seen)  # petastorm reads through pandas, which knows no other null
+    elif written is None:
         assert seen is None
     elif name in LOSSY:
         assert seen.dtype == written.dtype
