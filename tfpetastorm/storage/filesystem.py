@@ -11,7 +11,7 @@ import os
 import posixpath
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 from urllib.parse import unquote, urlsplit, urlunsplit
@@ -200,7 +200,9 @@ def _by_fsspec(url: str, shown: str, scheme: str, problem: str) -> Location:
 def _on_given(url: str, shown: str, filesystem: Any) -> Location:
     if isinstance(filesystem, pafs.FileSystem):
         if isinstance(filesystem, pafs.LocalFileSystem):
-            return _resolve_one(url, None) if not _SCHEME.match(url) or _FILE_URL.match(url) else _bad_given(shown)
+            if _SCHEME.match(url) and not _FILE_URL.match(url):
+                raise OptionError(f"filesystem= is the local filesystem, but {shown} is no local path.")
+            return replace(_resolve_one(url, None), filesystem=filesystem)
         scheme = _SCHEME.match(url)
         if not scheme:
             return Location(filesystem, (_trim(url),), shown)
@@ -213,10 +215,6 @@ def _on_given(url: str, shown: str, filesystem: Any) -> Location:
         kind = type(filesystem).__name__
         raise OptionError(f"filesystem= takes a pyarrow.fs or fsspec filesystem, not {kind}.")
     return Location(pafs.PyFileSystem(pafs.FSSpecHandler(filesystem)), (_trim(str(strip(url))),), shown)
-
-
-def _bad_given(shown: str) -> Location:
-    raise OptionError(f"filesystem= is the local filesystem, but {shown} is no local path.")
 
 
 def _trim(path: str) -> str:
@@ -273,10 +271,3 @@ def _expand(filesystem: pafs.FileSystem, pattern: str) -> list[str]:
                     found.append(info.path)
         bases = sorted(set(found))
     return bases
-
-
-def as_local_path(location: Location) -> Path | None:
-    """The folder on this machine, or None where the dataset lies elsewhere or in several places."""
-    if is_local(location.filesystem) and len(location.paths) == 1:
-        return Path(location.paths[0])
-    return None

@@ -299,7 +299,7 @@ def _check_options(
         raise OptionError(f"mode={mode!r} is none of 'error', 'append', 'overwrite'.")
     if compression != "none" and not _has_codec(compression):
         raise OptionError(f"compression={compression!r} is none of 'snappy', 'zstd', 'lz4', 'gzip', 'brotli', 'none'.")
-    counts = {"row_group_rows": row_group_rows, "file_rows": file_rows}
+    counts: dict[str, Any] = {"row_group_rows": row_group_rows, "file_rows": file_rows}
     for name, count in counts.items():
         if count is not None and (not isinstance(count, (int, np.integer)) or count < 1):
             raise OptionError(f"{name}={count!r} is no number of rows; give an int of 1 or more.")
