@@ -66,6 +66,8 @@ def _inexpressible(field: UnischemaField) -> str | None:
         return "petastorm reads decimals of at most 38 digits"
     if pa.types.is_timestamp(storage) and storage.tz is not None:
         return "petastorm reads no timestamps with a time zone"
+    if pa.types.is_timestamp(storage) and storage.unit == "ns":
+        return "petastorm reads instants to the microsecond only (ScalarCodec('timestamp[us]') stores them so)"
     return None
 
 
