@@ -135,7 +135,7 @@ def _fill_column(value: Any, field: UnischemaField) -> Column:
             cells = np.empty((1, *field.inner_shape), object)
             cells[0] = cell
             return from_face(cells, field, 1)
-        return from_face(np.ascontiguousarray(cell)[None], field, 1)
+        return from_face(np.array(cell)[None], field, 1)
     except (TypeError, ValueError, OverflowError, TfpetastormError) as error:
         raise OptionError(f"nulls: {value!r} can't fill field {field.name!r} ({field}): {error}") from error
 
