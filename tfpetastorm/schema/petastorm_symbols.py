@@ -61,7 +61,10 @@ def read_symbols(data: bytes) -> Any:
             if opcode.name == "STOP":
                 return machine.pop()
             machine.run(opcode.name, argument)
-    except (ValueError, LookupError, TypeError, OverflowError, EOFError, AttributeError, RecursionError) as error:
+    except (
+        *(ValueError, LookupError, TypeError, OverflowError, EOFError, AttributeError, RecursionError),
+        Warning,  # of a malformed escape in a string, where warnings are errors
+    ) as error:
         if isinstance(error, SchemaError):
             raise
         raise SchemaError(f"A pickled schema is damaged: {type(error).__name__}: {error}.") from None

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import math
 import zipfile
-import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -16,6 +15,7 @@ from tfpetastorm.schema.codecs.base import Codec, Limits, OnBad, UnsafeReason
 from tfpetastorm.schema.codecs.cells import EncodedCells, gather
 from tfpetastorm.schema.codecs.ndarray import check_no_decimals, decode_npy, stored_array
 from tfpetastorm.schema.codecs.npy import MAX_HEADER, make_header
+from tfpetastorm.schema.codecs.zip_member import only_member
 from tfpetastorm.schema.columns import Array, Column
 
 if TYPE_CHECKING:
@@ -70,21 +70,12 @@ def _expand(field: UnischemaField, cell: Array, limits: Limits) -> Array | str:
     else:
         bound = math.prod(field.inner_shape) * field.dtype.itemsize
     bound += MAX_HEADER
-    try:
-        with zipfile.ZipFile(io.BytesIO(cell.data)) as archive:
-            members = archive.infolist()
-            if [member.filename for member in members] != [_MEMBER]:
-                return f"expected an .npz file with {_MEMBER!r} in it, found {[m.filename for m in members[:3]]}"
-            member = members[0]
-            if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-                return f"an .npz file compressed by method {member.compress_type}"
-            if member.file_size > bound:
-                return UnsafeReason(
-                    f"it would expand to {member.file_size} bytes, more than the {bound} its field allows"
-                )
-            with archive.open(member) as stream:
-                # zipfile inflates no further than asked, whatever the deflated stream holds.
-                expanded = stream.read(member.file_size)
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, RuntimeError, NotImplementedError) as error:
-        return f"a damaged .npz file ({error})"
-    return np.frombuffer(expanded, np.uint8)
+    member = only_member(cell.tobytes())
+    if isinstance(member, str):
+        return member
+    if member.name != _MEMBER:
+        return f"expected an .npz file with {_MEMBER!r} in it, found {member.name!r}"
+    if member.size > bound:
+        return UnsafeReason(f"it would expand to {member.size} bytes, more than the {bound} its field allows")
+    expanded = member.expand()
+    return expanded if isinstance(expanded, str) else np.frombuffer(expanded, np.uint8)

@@ -11,7 +11,7 @@ from tfpetastorm.schema.codecs.base import Cells, OnBad, encode_cells
 from tfpetastorm.schema.codecs.flat import decode_flat
 from tfpetastorm.schema.codecs.lists import decode_lists
 from tfpetastorm.schema.codecs.lists_encode import encode_lists
-from tfpetastorm.schema.codecs.scalars import encode_scalar, encode_scalar_array
+from tfpetastorm.schema.codecs.scalars import encode_plain_scalars, encode_scalar, encode_scalar_array
 from tfpetastorm.schema.columns import Column
 from tfpetastorm.schema.dtypes import unit_of
 
@@ -62,6 +62,9 @@ def encode_native(field: UnischemaField, values: Cells, item: pa.DataType | None
     if not field.shape:
         if isinstance(values, np.ndarray) and values.dtype != object:
             return encode_scalar_array(field, values, item)
+        fast = encode_plain_scalars(field, values, item)
+        if fast is not None:
+            return fast
         return encode_cells(field, values, lambda field, value: encode_scalar(field, value, item), item)
     return encode_lists(field, values, item, native_type(field, item))
 

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from tfpetastorm.errors import EncodeError, Place, describe
-from tfpetastorm.schema.codecs.base import BadCellError, encode_cells, mismatch_error, null_error
-from tfpetastorm.schema.codecs.buffers import physical_dtype
+from tfpetastorm.schema.codecs.base import BadCellError, Cells, encode_cells, mismatch_error, null_error
+from tfpetastorm.schema.codecs.buffers import aligned, physical_dtype, validity, zero_invalid
 from tfpetastorm.schema.columns import Array
 from tfpetastorm.schema.dtypes import dtype_name, unit_of
 
@@ -183,6 +184,36 @@ def encode_scalar_array(field: UnischemaField, values: Array, storage: pa.DataTy
         return stored.cast(storage)
     except pa.ArrowException as error:
         raise EncodeError(describe(f"Values can't be stored as {storage}: {error}", Place(field=field.name))) from None
+
+
+def encode_plain_scalars(field: UnischemaField, values: Cells, storage: pa.DataType) -> pa.Array | None:
+    """A sequence of plain Python or NumPy scalars as Arrow's `storage`, without Python per row.
+
+    Returns None for what has to be looked at value by value, above all to name a row that is wrong.
+    """
+    kinds = set(map(type, values))
+    nullable = type(None) in kinds
+    kinds.discard(type(None))
+    if len(kinds) != 1 or (nullable and not field.nullable):
+        return None
+    kind = kinds.pop()
+    try:
+        if (kind is str and field.kind == "text") or (kind is bytes and field.kind == "bytes"):
+            return pa.array(values, storage)
+        if field.kind != "number":
+            return None
+        if kind in (int, float):
+            wide = pa.array(values, pa.int64() if kind is int else pa.float64())
+            valid = validity(wide)
+            numbers = zero_invalid(aligned(wide, np.dtype(np.int64 if kind is int else np.float64)), valid)
+        elif issubclass(kind, (np.number, np.bool_)) and not nullable:
+            numbers, valid = np.array(values, np.dtype(kind)), None
+        else:
+            return None
+        stored = encode_scalar_array(field, numbers, storage)
+    except (EncodeError, pa.ArrowException, OverflowError):
+        return None
+    return stored if valid is None else pc.if_else(pa.array(valid), stored, pa.scalar(None, storage))
 
 
 def _lost(values: Array, narrow: Array) -> Array:
