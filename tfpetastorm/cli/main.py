@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
 import sys
@@ -104,7 +105,8 @@ def _info(options: argparse.Namespace) -> None:
     if options.json:
         print(json.dumps(facts.to_json(), indent=2, ensure_ascii=False))
     else:
-        show_info(facts, _console())
+        with _page() as console:
+            show_info(facts, console)
 
 
 def _head(options: argparse.Namespace) -> None:
@@ -115,7 +117,8 @@ def _head(options: argparse.Namespace) -> None:
     if options.images is None:
         with _bar("Looking for rows") as progress:
             rows = first_rows(stored, [field.name for field in fields], where, options.n or _ROWS, progress)
-        show_rows(rows, fields, _console())
+        with _page() as console:
+            show_rows(rows, fields, console)
         return
     # Captions may be all that was chosen; images are then looked for among the other fields.
     try:
@@ -135,9 +138,21 @@ def _open(options: argparse.Namespace) -> StoredDataset:
         return open_dataset(options.url, unmapped="omit" if options.drop_unmapped else "error", progress=progress)
 
 
-def _console() -> Console:
-    piped = not sys.stdout.isatty() and "COLUMNS" not in os.environ
-    return Console(width=_PIPED_WIDTH if piped else None, highlight=False, emoji=False, markup=False, soft_wrap=False)
+@contextmanager
+def _page() -> Iterator[Console]:
+    """A console whose output goes to stdout at the end, in one piece."""
+    piped = not sys.stdout.isatty()
+    width = _PIPED_WIDTH if piped and "COLUMNS" not in os.environ else None
+    console = Console(width=width, highlight=False, emoji=False, markup=False)
+    with console.capture() as captured:
+        yield console
+    text = captured.get()
+    if piped:
+        text = "".join(line.rstrip() + "\n" for line in text.splitlines())
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # What an old terminal can't show should not keep it from showing the rest.
+        sys.stdout.reconfigure(errors="backslashreplace")
+    sys.stdout.write(text)
 
 
 @contextmanager
