@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 
 from tfpetastorm.errors import DamagedDataError, Place, SchemaError, TfpetastormError, UnsafeDataError
 from tfpetastorm.schema.codecs import (
+    DEFAULT_LIMITS,
     CompressedImageCodec,
     CompressedNdarrayCodec,
     Limits,

@@ -110,13 +110,17 @@ class CompressedImageCodec(Codec):
         encoded = EncodedCells(field, array)
         if field.ragged_rank:
             return self._decode_ragged(field, encoded, on_bad, limits)
+        # Images of one column are mostly of one kind: what to say of it is worked out once.
+        verdicts: dict[ImageHeader | str, str | None] = {}
         images = empty_aligned((encoded.count, *field.inner_shape), field.dtype)
         if encoded.valid is not None:
             images[~encoded.valid] = 0
         for row in encoded.rows.tolist():
             cell = encoded[row]
-            header = self._header(field, cell, limits)
-            problem = header if isinstance(header, str) else self._decode_into(images[row], cell, header)
+            header = read_image_header(cell)
+            if header not in verdicts:
+                verdicts[header] = self._problem(field, header, limits)
+            problem = verdicts[header] or self._decode_into(images[row], cell)
             if problem is not None:
                 images[row] = 0
                 on_bad(row, problem)
@@ -126,20 +130,18 @@ class CompressedImageCodec(Codec):
         images: list[Any] = [None] * encoded.count
         for row in encoded.rows.tolist():
             cell = encoded[row]
-            header = self._header(field, cell, limits)
-            problem: str | None
-            if isinstance(header, str):
-                problem = header
-            else:
+            header = read_image_header(cell)
+            problem = self._problem(field, header, limits)
+            if problem is None and not isinstance(header, str):
                 image = np.empty(_shape(field, header), field.dtype)
-                problem = self._decode_into(image, cell, header)
+                problem = self._decode_into(image, cell)
                 images[row] = image if problem is None else None
             if problem is not None:
                 on_bad(row, problem)
         return gather(field, images, encoded.valid)
 
-    def _header(self, field: UnischemaField, cell: Array, limits: Limits) -> ImageHeader | str:
-        header = read_image_header(cell)
+    def _problem(self, field: UnischemaField, header: ImageHeader | str, limits: Limits) -> str | None:
+        """Why an image with this header is not decoded, or None."""
         if isinstance(header, str):
             return header
         shape = _shape(field, header)
@@ -152,9 +154,9 @@ class CompressedImageCodec(Codec):
         problem = shape_problem(field, shape, header.bits // 8, limits)
         if problem is None and header.bits != 8 * field.dtype.itemsize:
             problem = f"expected {describe_field(field)}, found an image of {header.bits} bits"
-        return header if problem is None else problem
+        return problem
 
-    def _decode_into(self, slot: Array, cell: Array, header: ImageHeader) -> str | None:
+    def _decode_into(self, slot: Array, cell: Array) -> str | None:
         """Decode into `slot`; return why it failed, or None."""
         try:
             # Unchanged: no scaling of 16 bits, no turning by EXIF.

@@ -5,7 +5,7 @@ Formats: PNG (W3C, part 11.2.1), JPEG (ITU-T T.81, annex B), WebP (RFC 9649).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from tfpetastorm.schema.columns import Array
 
@@ -14,11 +14,11 @@ _PNG_CHANNELS = {0: 1, 2: 3, 3: 3, 4: 2, 6: 4}  # by colour type; a palette expa
 _PNG_END = b"IEND\xaeB`\x82"
 # Start-of-frame markers: all 0xC0–0xCF but the tables DHT, JPG and DAC among them.
 _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_CUT_OFF = "a JPEG image that is cut off"
 _JPEG_ALONE = frozenset({0x01, *range(0xD0, 0xD8)})  # markers without a length
 
 
-@dataclass(frozen=True)
-class ImageHeader:
+class ImageHeader(NamedTuple):
     """Size in pixels, channels, and bits a channel (8 or 16) of the image as it will be decoded."""
 
     height: int
@@ -33,7 +33,9 @@ def read_image_header(cell: Array) -> ImageHeader | str:
     if start[:8] == _PNG:
         return _png(cell, start)
     if start[:3] == b"\xff\xd8\xff":
-        return _jpeg(cell.tobytes())
+        # The frame mostly stands near the start; only a long EXIF block or profile needs more.
+        header = _jpeg(cell[:1024].tobytes(), cell)
+        return header if header is not None else _jpeg(cell.tobytes(), cell) or _CUT_OFF
     if start[:4] == b"RIFF" and start[8:12] == b"WEBP":
         return _webp(cell, start)
     return "neither a PNG, a JPEG nor a WebP image" if len(cell) else "an empty image"
@@ -52,13 +54,15 @@ def _png(cell: Array, start: bytes) -> ImageHeader | str:
     return ImageHeader(height, width, channels, 16 if start[24] == 16 else 8)
 
 
-def _jpeg(cell: bytes) -> ImageHeader | str:
-    cut_off = "a JPEG image that is cut off"
+def _jpeg(start: bytes, cell: Array) -> ImageHeader | str | None:
+    """What the frame within the first bytes says; None if `start` ends before it."""
     position = 2
     while True:
-        if position + 4 > len(cell) or cell[position] != 0xFF:
-            return cut_off if position + 4 > len(cell) else "a malformed JPEG header"
-        marker = cell[position + 1]
+        if position + 10 > len(start):
+            return None
+        if start[position] != 0xFF:
+            return "a malformed JPEG header"
+        marker = start[position + 1]
         if marker == 0xFF:  # fill
             position += 1
             continue
@@ -69,10 +73,11 @@ def _jpeg(cell: bytes) -> ImageHeader | str:
             return "a JPEG image without a frame"
         if marker in _JPEG_FRAMES:
             break
-        position += 2 + int.from_bytes(cell[position + 2 : position + 4], "big")
-    frame = cell[position + 4 : position + 10]
-    if len(frame) < 6 or b"\xff\xd9" not in cell[max(position, len(cell) - 4096) :]:
-        return cut_off
+        position += 2 + (start[position + 2] << 8 | start[position + 3])
+    frame = start[position + 4 : position + 10]
+    # What follows the end of the image is padding, if anything; nothing but the marker tells a whole image.
+    if b"\xff\xd9" not in cell[-64:].tobytes() and b"\xff\xd9" not in cell[-4096:].tobytes():
+        return _CUT_OFF
     if frame[0] != 8:
         return f"a JPEG image of {frame[0]} bits"
     # Four components (CMYK) are decoded to colours.
