@@ -151,7 +151,7 @@ def test_workers_import_no_tensorflow(numbers):
 
         return {"id": np.full(len(columns["id"]), "tensorflow" in sys.modules, np.int64)}
 
-    dataset = tps.make_dataset(numbers, fields=["id"], nulls={"id": 0}, batch_size=4000, transform=look, pool="process")
+    dataset = tps.make_dataset(numbers, fields=["id"], batch_size=4000, transform=look, pool="process")
     assert next(dataset.as_numpy_iterator())["id"].sum() == 0
 
 

@@ -27,6 +27,10 @@ from tfpetastorm.read.result import TaskResult, arrays_of
 #: Iterators over one dataset whose look-ahead is kept apart; one more, and the one longest unused is forgotten.
 _MAX_STREAMS = 4
 
+#: At exit, TensorFlow's threads count as done when they have asked for nothing for this long: after an error they fill
+#: their short buffers with further errors and then stand still.
+_CALM_SECONDS = 0.05
+
 
 @dataclass(frozen=True)
 class Sequence:
@@ -102,10 +106,10 @@ class LookAhead:
         the task raised, or PoolError while the interpreter exits.
         """
         with self._lock:
+            self._last_use = time.monotonic()
             if self._exiting:
                 raise PoolError("The interpreter is exiting.")
             self._active += 1
-            self._last_use = time.monotonic()
         try:
             future = self._request(key, then)
             started = time.perf_counter()
@@ -278,11 +282,13 @@ class LookAhead:
         with self._lock:
             self._exiting = True
         self.close()
-        deadline = time.monotonic() + 5
-        while time.monotonic() < deadline:
+        deadline, calm_since = time.monotonic() + 5, time.monotonic()
+        while time.monotonic() < min(deadline, calm_since + _CALM_SECONDS):
             with self._lock:
-                if not self._active:
-                    break
+                if self._active:
+                    calm_since = time.monotonic()
+                else:
+                    calm_since = max(calm_since, self._last_use)
             time.sleep(0.005)
 
 

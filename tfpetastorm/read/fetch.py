@@ -191,7 +191,9 @@ class Fetcher:
 
     def _damaged(self, what: str, row_group: int, error: Exception) -> DamagedDataError:
         remedy = "Restore the file, or skip what is damaged with on_error=tfpetastorm.Skip(budget=...)."
-        return DamagedDataError(describe(f"{what}: {error}".rstrip("."), self._source.place(row_group), remedy=remedy))
+        # Arrow's messages run over several lines.
+        reason = " ".join(str(error).split()).rstrip(".")
+        return DamagedDataError(describe(f"{what}: {reason}", self._source.place(row_group), remedy=remedy))
 
 
 def _compressed_bytes(row_group: pq.RowGroupMetaData, names: set[str]) -> int:

@@ -30,8 +30,10 @@ from tfpetastorm.tfdata.skip import Skip, SkipLedger
 from tfpetastorm.tfdata.source import ElementSource, SourceStats
 from tfpetastorm.tfdata.structure import Padding, Structure, dense_row
 
-#: Batches prepared ahead of the training step.
-_PREFETCH = 2
+#: Read tasks handed to TensorFlow ahead of need. Prefetched here, below the end of the pass, and not as batches at the
+#: end of the pipeline: TensorFlow forgets how many passes there were when it saves an iterator that has already met
+#: the end of one.
+_PREFETCH = 1
 
 _ATTRIBUTE = "_tfpetastorm"
 
@@ -143,7 +145,7 @@ def make_dataset(
     dataset = _graph(source, structure, padding, batch_size, drop_remainder)
     total = None if epochs is None else steps * epochs
     cardinality = tf.data.INFINITE_CARDINALITY if total is None else total
-    dataset = dataset.apply(tf.data.experimental.assert_cardinality(cardinality)).prefetch(_PREFETCH)
+    dataset = dataset.apply(tf.data.experimental.assert_cardinality(cardinality))
     setattr(dataset, _ATTRIBUTE, _Handle(source, stored, total))
     weakref.finalize(dataset, source.pool.release).atexit = False
     return dataset
@@ -244,7 +246,7 @@ def _graph(
     """The dataset of the user's elements, without cardinality."""
 
     def one_epoch(epoch: Any) -> Any:
-        tasks = source.tasks_of(epoch)
+        tasks = source.tasks_of(epoch).prefetch(_PREFETCH)
         if batch_size is None:
             rows = tasks.unbatch()
             if any(field.ragged_rank for field in source.fields):

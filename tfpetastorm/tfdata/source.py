@@ -125,14 +125,13 @@ class ElementSource:
         def begin(token: Any) -> Any:
             return np.int64(self.begin(int(token)))
 
-        def numbered(first: Any) -> Any:
+        def numbered(token: Any) -> Any:
+            # Here and not in a map before: that would keep TensorFlow from saving how far the tokens have come.
+            first = tf.ensure_shape(tf.numpy_function(begin, [token], tf.int64, stateful=False), [])
             last = first + self.plan.epochs if self.plan.epochs is not None else tf.int64.max
             return tf.data.Dataset.range(first, last)
 
-        first = pass_tokens().map(
-            lambda token: tf.ensure_shape(tf.numpy_function(begin, [token], tf.int64, stateful=False), [])
-        )
-        return first.flat_map(numbered)
+        return pass_tokens().flat_map(numbered)
 
     def tasks_of(self, epoch: Any) -> Any:
         """A dataset of the read tasks of one epoch: dicts of tensors by field, `[rows, *shape]`, ragged where it is."""
