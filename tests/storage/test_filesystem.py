@@ -117,7 +117,7 @@ def test_fsspec_missing_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_a_package_missing_for_fsspec_is_named() -> None:
-    with pytest.raises(DatasetError, match="paramiko|sftp"):
+    with pytest.raises(DatasetError, match=r"paramiko|sftp"):
         resolve("sftp://host/x")
 
 

@@ -112,10 +112,11 @@ def _guarantees(field: pc.Expression, kind: pa.DataType, statistics: Statistics)
         return [field.is_null()]
     never_null = statistics.nulls == 0
     parts = [field.is_valid()] if never_null else []
-    bounds = _typed(statistics.minimum, kind), _typed(statistics.maximum, kind)
-    if bounds[0] is not None and bounds[1] is not None:
-        inside = (field >= bounds[0]) & (field <= bounds[1])
-        parts.append(inside if never_null else inside | field.is_null())
+    low, high = _typed(statistics.minimum, kind), _typed(statistics.maximum, kind)
+    if low is not None and high is not None:
+        # In these forms only does pyarrow draw conclusions from them: a bound, or null, each for itself.
+        bounds = [field == low] if low.equals(high) else [field >= low, field <= high]
+        parts += bounds if never_null else [bound | field.is_null() for bound in bounds]
     return parts
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from decimal import Decimal
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as pads
@@ -25,6 +26,8 @@ _COMPARE: dict[str, Callable[[Any, Any], Any]] = {
     ">=": operator.ge,
 }
 _OPERATORS = (*_COMPARE, "in", "not in")
+#: pyarrow evaluates terms recursively; some thousands overflow its stack, which ends the process.
+_MAX_TERMS = 1000
 _UNMATCHED = re.compile(r"No match for FieldRef\.(Name|Nested)\((.*?)\) in ", re.DOTALL)
 
 
@@ -93,6 +96,9 @@ def _from_tuples(where: Any, schema: pa.Schema) -> pc.Expression:
         return _term(where, schema)
     if not isinstance(where, (list, tuple)) or not where:
         raise _malformed(where)
+    terms = sum(1 if _is_term(part) else len(part) for part in where if isinstance(part, (list, tuple)))
+    if terms > _MAX_TERMS:
+        raise OptionError(f"the filter has {terms} terms, more than {_MAX_TERMS}. Join values of a field by 'in'.")
     if all(_is_term(part) for part in where):
         parts = [_term(part, schema) for part in where]
         return _joined(parts, operator.and_)
@@ -116,7 +122,7 @@ def _is_term(part: object) -> bool:
 
 
 def _joined(parts: list[pc.Expression], how: Callable[[Any, Any], Any]) -> pc.Expression:
-    # Halves, not a chain: thousands of terms would nest too deep for pyarrow's recursion.
+    # Halves, not a chain, so that the nesting stays shallow.
     if len(parts) == 1:
         return parts[0]
     middle = len(parts) // 2
@@ -148,37 +154,24 @@ def _term(term: Any, schema: pa.Schema) -> pc.Expression:
 
 
 def _values(name: str, values: list[Any], kind: pa.DataType) -> pa.Array:
+    scalars = [None if value is None else _scalar(name, value, kind).as_py() for value in values]
     try:
-        return pa.array([None if value is None else _plain(value) for value in values], kind)
+        return pa.array(scalars, kind)
     except (TypeError, ValueError, OverflowError, pa.ArrowException):
-        texts = [value for value in values if value is not None]
-        return (
-            pa.array([None if v is None else _scalar(name, v, kind).as_py() for v in values], kind)
-            if all(isinstance(value, str) for value in texts)
-            else _wrong(name, values, kind)
-        )
+        return _wrong(name, values, kind)
 
 
 def _scalar(name: str, value: Any, kind: pa.DataType) -> pa.Scalar:
     try:
-        scalar = pa.scalar(_plain(value))
+        if isinstance(value, np.datetime64):
+            return pa.array(np.array([value]))[0].cast(kind)
+        scalar = pa.scalar(value.item() if isinstance(value, (np.generic, np.ndarray)) else value)
         if pa.types.is_decimal(kind) and (pa.types.is_integer(scalar.type) or pa.types.is_decimal(scalar.type)):
             return pa.scalar(Decimal(scalar.as_py()), kind)  # pyarrow has no common type for long integers
         textual = pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_binary(kind)
         return scalar.cast(kind) if pa.types.is_string(scalar.type) and not textual else scalar
     except (TypeError, ValueError, OverflowError, pa.ArrowException):
         return _wrong(name, value, kind)
-
-
-def _plain(value: Any) -> Any:
-    # NumPy's strings and zero-dimensional arrays are no Arrow scalars.
-    return (
-        value.item()
-        if hasattr(value, "item")
-        and getattr(value, "dtype", None) is not None
-        and (value.dtype.kind in "US" or (not hasattr(value, "__index__") and value.dtype.kind in "iufb"))
-        else value
-    )
 
 
 def _wrong(name: str, value: object, kind: pa.DataType) -> Any:
