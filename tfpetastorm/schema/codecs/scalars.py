@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -89,18 +89,16 @@ def _decimal(value: Decimal, storage: pa.DataType) -> Any:
         raise BadCellError("a finite decimal", value)
     if not pa.types.is_decimal(storage):
         return str(value)
-    digits, exponent = value.as_tuple().digits, int(value.as_tuple().exponent)
-    # Arrow must neither round nor overflow: trailing zeros may go, other digits may not.
-    while exponent < -storage.scale and digits and digits[-1] == 0:
-        digits, exponent = digits[:-1], exponent + 1
-    whole = len(digits) + exponent + storage.scale
-    if (digits and exponent < -storage.scale) or (any(digits) and whole > storage.precision):
+    sign, digits, exponent = value.as_tuple()
+    shift = int(exponent) + storage.scale
+    # Arrow must neither round nor overflow: zeros at the end may go, other digits may not.
+    while shift < 0 and digits and digits[-1] == 0:
+        digits, shift = digits[:-1], shift + 1
+    if not any(digits):
+        digits, shift = (0,), 0
+    if shift < 0 or len(digits) + shift > storage.precision:
         raise BadCellError(f"a decimal that {storage} holds exactly", value)
-    try:
-        sign = value.as_tuple().sign
-        return Decimal((sign, digits or (0,), exponent))
-    except InvalidOperation:
-        raise BadCellError(f"a decimal that {storage} holds exactly", value) from None
+    return Decimal((sign, (*digits, *[0] * shift), -storage.scale))
 
 
 def _datetime(field: UnischemaField, value: Any, storage: pa.DataType) -> Any:
@@ -211,7 +209,7 @@ def encode_plain_scalars(field: UnischemaField, values: Cells, storage: pa.DataT
         else:
             return None
         stored = encode_scalar_array(field, numbers, storage)
-    except (EncodeError, pa.ArrowException, OverflowError):
+    except (EncodeError, pa.ArrowException, OverflowError, UnicodeError):
         return None
     return stored if valid is None else pc.if_else(pa.array(valid), stored, pa.scalar(None, storage))
 
