@@ -177,6 +177,8 @@ def _called(function: Symbol, arguments: tuple[Any, ...]) -> Any:
             by_name = _pairs(zip(names, values, strict=True))
             order = ("name", "numpy_dtype", "shape", "codec", "nullable")
             return Instance(Symbol("petastorm.unischema.UnischemaField"), tuple(by_name.get(part) for part in order))
+    if name == "_codecs.encode" and len(arguments) == 2 and isinstance(arguments[0], str) and arguments[1] == "latin1":
+        return arguments[0].encode("latin1")  # how Python 3 writes bytes in protocols that have none
     if name == "numpy.dtype" and arguments and isinstance(arguments[0], str):
         return Instance(function, arguments)
     raise UnsafeDataError(
