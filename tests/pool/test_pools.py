@@ -167,5 +167,8 @@ def test_an_unguarded_script_may_use_processes(numbers, tmp_path):
         "                           transform=shift, batch_size=500, pool='process')\n"
         "print(sum(int(batch['id'].sum()) for batch in dataset.as_numpy_iterator()))\n"
     )
-    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=120, check=True)
+    environment = {**os.environ, "PYTHONPATH": str(Path(tps.__file__).parents[1])}
+    done = subprocess.run(
+        [sys.executable, script], capture_output=True, text=True, timeout=120, check=True, env=environment
+    )
     assert done.stdout.split() == ["once", str(sum(i + 5 for i in range(0, 4000, 2)))]

@@ -116,6 +116,7 @@ def test_hidden_and_foreign_files_are_not_data(tmp_path: Path) -> None:
     for name in ("a.parquet", "_b.parquet", ".c.parquet", "_tmp/d.parquet", ".x/e.parquet", "sub/f.parquet", "g.PARQ"):
         plain(tmp_path / name, id=[1])
     (tmp_path / "README.md").write_text("not data")
+    (tmp_path / "LICENSE").write_text("not data")
     assert [file.name for file in tps.open_dataset(tmp_path).files] == ["a.parquet", "g.PARQ", "sub/f.parquet"]
 
 

@@ -41,7 +41,9 @@ def _overview(facts: DatasetFacts) -> Table:
     if facts.row_groups:
         groups += f" of {_spread(facts.row_group_rows)} rows, {_sizes(facts.row_group_bytes)} uncompressed"
     line("row groups", groups)
-    sizes = f" of {_sizes(facts.file_bytes)}, {size_text(facts.file_bytes.total)} in all"
+    sizes = f" of {_sizes(facts.file_bytes)}"
+    if facts.files > 1:
+        sizes += f", {size_text(facts.file_bytes.total)} in all"
     line("files", f"{facts.files:,}" + (sizes if facts.file_bytes.minimum >= 0 else ""))
     ratio = facts.uncompressed_bytes / max(1, facts.compressed_bytes)
     line(

@@ -118,13 +118,13 @@ def _fill_column(value: Any, field: UnischemaField) -> Column:
     cell: Any = value
     try:
         if not field.is_text:
-            cell = np.asarray(value, field.dtype)
+            raw = np.asarray(value)
+            with np.errstate(all="ignore"):
+                cell = raw.astype(field.dtype)
+            if field.kind == "number" and not np.array_equal(cell, raw, equal_nan=field.dtype.kind == "f"):
+                raise OptionError(f"{value!r} is not a {field.dtype}")
             if not field.ragged_rank:
                 cell = np.broadcast_to(cell, tuple(size for size in field.shape if size is not None))
-                if field.kind == "number" and not np.array_equal(
-                    cell.reshape(-1)[:1], np.asarray(value).reshape(-1)[:1], equal_nan=field.dtype.kind == "f"
-                ):
-                    raise OptionError(f"{value!r} is not a {field.dtype}")
         elif field.shape and not field.ragged_rank:
             cell = np.full(field.inner_shape, value, object)
         if field.ragged_rank:

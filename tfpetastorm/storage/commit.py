@@ -27,7 +27,7 @@ import pyarrow.fs as pafs
 from tfpetastorm.errors import DatasetError, Place, describe
 from tfpetastorm.storage.atomic import flush, replace_file
 from tfpetastorm.storage.filesystem import is_local, join
-from tfpetastorm.storage.listing import is_data_name, parquet_names
+from tfpetastorm.storage.listing import is_data_name, parquet_like, parquet_names
 from tfpetastorm.storage.metadata import (
     COMMON_METADATA,
     FILES_KEY,
@@ -88,7 +88,10 @@ class Commit:
             names = dict(self.existing.files)
         elif not unfinished:
             plain = [name for name, info in by_name.items() if info.type == pafs.FileType.File and is_data_name(name)]
-            names = {name: ListedFile() for name in parquet_names(plain)}
+            # What is about to be replaced is deleted in the end, so the name alone does not do.
+            names = {
+                name: ListedFile() for name in parquet_names(plain) if parquet_like(name) or self._is_parquet(name)
+            }
         if mode == "error" and (names or self.existing is not None):
             raise DatasetError(
                 f"{self._url} holds a dataset already. Give mode='append' or mode='overwrite', or another place."
@@ -98,6 +101,10 @@ class Commit:
         if mode == "append" and names and self.existing is not None and self.existing.files is None:
             raise DatasetError(f"{self._url} has no list of its files. It can't be appended to.")
         return names
+
+    def _is_parquet(self, name: str) -> bool:
+        with self._filesystem.open_input_stream(join(self._root, name), compression=None) as file:
+            return bool(file.read(4) == b"PAR1")
 
     def start(self, columns: pa.Schema) -> None:
         """Mark the dataset before anything is written. columns: what its files will hold."""

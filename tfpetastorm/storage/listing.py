@@ -89,7 +89,7 @@ def _one_folder(location: Location, root: str, on_bad_file: OnBadFile | None) ->
         )
     if metadata is not None and metadata.files is not None:
         names = _hold_against(metadata.files, by_name, root, on_bad_file)
-        extra = sorted(name for name in candidates if name not in metadata.files and _parquet_like(name))
+        extra = sorted(name for name in candidates if name not in metadata.files and parquet_like(name))
         problems += _warn_of_unlisted(extra, metadata.path)
         listed: Mapping[str, ListedFile] = metadata.files
     else:
@@ -209,11 +209,12 @@ def _data_file(info: pafs.FileInfo, name: str) -> DataFile:
 
 def parquet_names(candidates: list[str]) -> list[str]:
     """Files that are named like Parquet; if none is, all of them: some writers give no suffix."""
-    return [name for name in candidates if _parquet_like(name)] or candidates
+    return [name for name in candidates if parquet_like(name)] or candidates
 
 
-def _parquet_like(name: str) -> bool:
-    return name.lower().endswith(_SUFFIXES) or "." not in posixpath.basename(name)
+def parquet_like(name: str) -> bool:
+    """Whether a file is named like Parquet."""
+    return name.lower().endswith(_SUFFIXES)
 
 
 def is_data_name(name: str) -> bool:
