@@ -12,9 +12,10 @@ import pyarrow.fs as pafs
 from tfpetastorm.storage.filesystem import is_local
 
 
-def replace_file(filesystem: pafs.FileSystem, path: str, content: bytes) -> None:
+def replace_file(filesystem: pafs.FileSystem, path: str, content: bytes, scratch: str | None = None) -> None:
     """Make `content` the file at `path` in one step, and on a local filesystem lasting through a power cut.
 
+    scratch: a folder on the same filesystem for the file while it is written; by default that of `path`.
     Object stores show a file only once it is complete; on local filesystems and HDFS it is renamed into place.
     Raises `OSError` or one of pyarrow's exceptions; the old file is then still there.
     """
@@ -23,7 +24,7 @@ def replace_file(filesystem: pafs.FileSystem, path: str, content: bytes) -> None
             file.write(content)
         return
     folder, _, name = path.rpartition("/")
-    written = f"{folder}/.{name}.{uuid.uuid4().hex}"
+    written = f"{scratch or folder}/.{name}.{uuid.uuid4().hex}"
     try:
         with filesystem.open_output_stream(written, compression=None) as file:
             file.write(content)

@@ -184,7 +184,7 @@ class Commit:
             flush(folder)
 
     def _replace_metadata(self, columns: pa.Schema, pairs: Mapping[bytes, bytes]) -> None:
-        replace_file(self._filesystem, self._metadata_path, common_metadata_bytes(columns, pairs))
+        replace_file(self._filesystem, self._metadata_path, common_metadata_bytes(columns, pairs), self._hidden)
 
     def _metadata_now(self) -> bytes:
         try:
