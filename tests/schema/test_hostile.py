@@ -220,6 +220,9 @@ class TestArrays:
         cell = npy(np.zeros((0, 0), np.int8)).replace(b"(0, 0), }             ", b"(99999999999999, 0), }")
         found, _ = bad_rows(field, [cell])
         assert isinstance(found[0], UnsafeReason)
+        cell = npy(np.zeros((1000, 0), np.int8))
+        found, _ = bad_rows(field, [cell] * 4, Limits(max_column_bytes=20_000))
+        assert list(found) == [2, 3]
 
     @given(st.data())
     @settings(max_examples=200, deadline=None)
@@ -254,6 +257,13 @@ class TestArchives:
         assert "would expand to 268435584 bytes" in found[0]
         assert peak < 8 << 20
         assert [len(cell) for cell in cells] == [0, 0]
+
+    def test_many_small_bombs_are_refused_as_one(self):
+        limits = Limits(max_column_bytes=10 << 20)
+        found, cells = bad_rows(PACKED, [self.bomb(4 << 20)] * 5, limits)
+        assert list(found) == [2, 3, 4]
+        assert all(isinstance(reason, UnsafeReason) for reason in found.values())
+        assert len(cells[0]) == 1 << 20
 
     def test_a_fixed_shape_bounds_the_cell(self):
         field = UnischemaField("x", np.float32, (4,), CompressedNdarrayCodec())
@@ -343,6 +353,11 @@ class TestImages:
         assert not bad_rows(OPEN_IMAGE, [cell])[0]
         found, _ = bad_rows(OPEN_IMAGE, [cell], Limits(max_cell_bytes=7499))
         assert isinstance(found[0], UnsafeReason)
+
+    def test_many_images_are_limited_together(self):
+        cell = cv2.imencode(".png", np.zeros((50, 50, 3), np.uint8))[1].tobytes()
+        found, _ = bad_rows(OPEN_IMAGE, [cell] * 4, Limits(max_column_bytes=15_000))
+        assert list(found) == [2, 3]
 
     @pytest.mark.parametrize("extension", [".png", ".jpg", ".webp"])
     def test_an_image_cut_off_is_reported(self, extension):

@@ -34,6 +34,7 @@ class Text:
 
     offsets: int64 `[n + 1]`, not necessarily starting at 0. data: uint8 `[bytes]`. Strings are UTF-8.
     codes: None, or int32 `[rows]` that index the `n` items as a dictionary; then the column has `rows` items.
+        Items may repeat, and may be there for no row; null rows index an empty item.
     """
 
     offsets: Array
@@ -56,7 +57,8 @@ class Column:
         one for each dimension up to and including the last `None` of the field's shape. `items` is then
         `splits[-1][-1]` and `inner` the fixed dimensions that follow.
     valid: bool `[rows]`, False where the cell is null; None if no cell is. A null cell holds zeros, an empty
-        string, or no items.
+        string, or no items: of a ragged field, the fixed sizes before the first `None` of its shape stay, and that
+        dimension is 0.
     inner: the trailing fixed shape of each item.
     """
 

@@ -53,9 +53,13 @@ class BadCellError(ValueError):
 
 @dataclass(frozen=True)
 class Limits:
-    """What one cell may cost. max_cell_bytes: decoded bytes of a cell whose shape its field leaves open."""
+    """What cells whose shape their field leaves open may cost: what a fixed shape costs is known beforehand.
+
+    max_cell_bytes: decoded bytes of one cell. max_column_bytes: of all such cells of one field in one read.
+    """
 
     max_cell_bytes: int = 1 << 30
+    max_column_bytes: int = 1 << 32
 
 
 DEFAULT_LIMITS = Limits()

@@ -55,11 +55,29 @@ def shape_problem(field: UnischemaField, shape: tuple[int, ...], itemsize: int, 
     if not fits(field, shape):
         return f"expected {describe_field(field)}, found shape {shape}"
     if field.ragged_rank:
-        # Row splits cost memory even where a later dimension is 0.
-        cost = max(math.prod(shape) * itemsize, 8 * _split_count(field, shape))
+        cost = cell_cost(field, shape, itemsize)
         if cost > limits.max_cell_bytes:
             return UnsafeReason(f"it would take {cost} bytes, more than the limit of {limits.max_cell_bytes} a cell")
     return None
+
+
+def cell_cost(field: UnischemaField, shape: tuple[int, ...], itemsize: int) -> int:
+    """The bytes that a cell of this shape takes: its items, or its row splits where a later dimension is 0."""
+    return max(math.prod(shape) * itemsize, 8 * _split_count(field, shape))
+
+
+class CellBudget:
+    """The bytes that the cells of one column may still take: many small bombs are as bad as a large one."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limit = self._left = limits.max_column_bytes
+
+    def take(self, size: int) -> str | None:
+        """Count a cell of `size` bytes, or say why it is refused."""
+        if size > self._left:
+            return UnsafeReason(f"with it the cells would take more than the limit of {self._limit} bytes a column")
+        self._left -= size
+        return None
 
 
 def _split_count(field: UnischemaField, shape: tuple[int, ...]) -> int:

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from tfpetastorm.schema.codecs.base import Codec, Limits, OnBad, UnsafeReason
-from tfpetastorm.schema.codecs.cells import EncodedCells, gather
+from tfpetastorm.schema.codecs.cells import CellBudget, EncodedCells, gather
 from tfpetastorm.schema.codecs.ndarray import check_no_decimals, decode_npy, stored_array
 from tfpetastorm.schema.codecs.npy import MAX_HEADER, make_header
 from tfpetastorm.schema.codecs.zip_member import only_member
@@ -53,8 +53,9 @@ class CompressedNdarrayCodec(Codec):
         """All rows of one column; `on_bad` hears of each cell that can't be decoded."""
         encoded = EncodedCells(field, array)
         cells: list[Any] = [None] * encoded.count
+        budget = CellBudget(limits)
         for row in encoded.rows.tolist():
-            expanded = _expand(field, encoded[row], limits)
+            expanded = _expand(field, encoded[row], limits, budget)
             cell = expanded if isinstance(expanded, str) else decode_npy(field, expanded, limits)
             if isinstance(cell, str):
                 on_bad(row, cell)
@@ -63,7 +64,7 @@ class CompressedNdarrayCodec(Codec):
         return gather(field, cells, encoded.valid)
 
 
-def _expand(field: UnischemaField, cell: Array, limits: Limits) -> Array | str:
+def _expand(field: UnischemaField, cell: Array, limits: Limits, budget: CellBudget) -> Array | str:
     """The `.npy` file inside, uint8 `[bytes]`; or why there is none."""
     if field.ragged_rank or field.is_text:
         bound = limits.max_cell_bytes
@@ -77,5 +78,7 @@ def _expand(field: UnischemaField, cell: Array, limits: Limits) -> Array | str:
         return f"expected an .npz file with {_MEMBER!r} in it, found {member.name!r}"
     if member.size > bound:
         return UnsafeReason(f"it would expand to {member.size} bytes, more than the {bound} its field allows")
+    if (field.ragged_rank or field.is_text) and (problem := budget.take(member.size)) is not None:
+        return problem
     expanded = member.expand()
     return expanded if isinstance(expanded, str) else np.frombuffer(expanded, np.uint8)

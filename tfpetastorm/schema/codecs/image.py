@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from tfpetastorm.errors import Place, SchemaError, describe
 from tfpetastorm.schema.codecs.base import BadCellError, Codec, Limits, OnBad, UnsafeReason
-from tfpetastorm.schema.codecs.cells import EncodedCells, gather, shape_problem
+from tfpetastorm.schema.codecs.cells import CellBudget, EncodedCells, cell_cost, gather, shape_problem
 from tfpetastorm.schema.codecs.fit import as_cell_array, describe_field
 from tfpetastorm.schema.codecs.image_header import ImageHeader, read_image_header
 from tfpetastorm.schema.columns import Array, Column, empty_aligned
@@ -128,10 +128,13 @@ class CompressedImageCodec(Codec):
 
     def _decode_ragged(self, field: UnischemaField, encoded: EncodedCells, on_bad: OnBad, limits: Limits) -> Column:
         images: list[Any] = [None] * encoded.count
+        budget = CellBudget(limits)
         for row in encoded.rows.tolist():
             cell = encoded[row]
             header = read_image_header(cell)
             problem = self._problem(field, header, limits)
+            if problem is None and not isinstance(header, str):
+                problem = budget.take(cell_cost(field, _shape(field, header), field.dtype.itemsize))
             if problem is None and not isinstance(header, str):
                 image = np.empty(_shape(field, header), field.dtype)
                 problem = self._decode_into(image, cell)

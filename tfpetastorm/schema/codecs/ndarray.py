@@ -11,12 +11,20 @@ import pyarrow as pa
 
 from tfpetastorm.errors import EncodeError, Place, SchemaError, describe
 from tfpetastorm.schema.codecs.assemble import ragged_column
-from tfpetastorm.schema.codecs.base import BadCellError, Cells, Codec, Limits, OnBad, UnsafeReason, encode_cells
-from tfpetastorm.schema.codecs.cells import EncodedCells, gather, lengths_of, shape_problem, text_cell
+from tfpetastorm.schema.codecs.base import BadCellError, Cells, Codec, Limits, OnBad, encode_cells
+from tfpetastorm.schema.codecs.cells import (
+    CellBudget,
+    EncodedCells,
+    cell_cost,
+    gather,
+    lengths_of,
+    shape_problem,
+    text_cell,
+)
 from tfpetastorm.schema.codecs.fit import as_cell_array, describe_field, fits
 from tfpetastorm.schema.codecs.lists_encode import items_of
 from tfpetastorm.schema.codecs.native import native_scalar_type
-from tfpetastorm.schema.codecs.npy import NpyHeader, array_under, make_header, parse_header, read_header
+from tfpetastorm.schema.codecs.npy import NpyHeader, array_under, make_header, read_header
 from tfpetastorm.schema.codecs.scalars import encode_scalar
 from tfpetastorm.schema.columns import Array, Column, empty_aligned
 
@@ -212,6 +220,7 @@ def _unpacked(field: UnischemaField, header: NpyHeader, bodies: Array, encoded: 
 
 def _decode_ragged(field: UnischemaField, encoded: EncodedCells, on_bad: OnBad, limits: Limits) -> Column:
     headers: dict[bytes, NpyHeader | str] = {}
+    budget = CellBudget(limits)
     present = np.zeros(encoded.count, np.bool_)
     shapes: list[tuple[int, ...]] = []
     found: list[tuple[NpyHeader, int]] = []
@@ -219,6 +228,11 @@ def _decode_ragged(field: UnischemaField, encoded: EncodedCells, on_bad: OnBad, 
         header = _checked_header(field, encoded, row, headers, limits)
         if isinstance(header, str):
             on_bad(row, header)
+            continue
+        # Data costs what is stored, so only shapes without data can be bombs.
+        problem = None if header.nbytes else budget.take(cell_cost(field, header.shape, 0))
+        if problem is not None:
+            on_bad(row, problem)
             continue
         present[row] = True
         shapes.append(header.shape)
@@ -293,6 +307,3 @@ def decode_npy(field: UnischemaField, cell: Array, limits: Limits) -> Any:
         return text_cell(field, np.ascontiguousarray(array).astype(object).reshape(array.shape))
     except ValueError as error:  # code points that are not Unicode
         return str(error)
-
-
-__all__ = ["NdarrayCodec", "UnsafeReason", "decode_npy", "header_problem", "length_problem", "parse_header"]
