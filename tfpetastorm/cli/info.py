@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
@@ -63,8 +65,9 @@ def _overview(facts: DatasetFacts) -> Table:
 
 def _fields(facts: DatasetFacts) -> Table:
     table = Table(box=SIMPLE_HEAD, pad_edge=False, header_style="bold")
-    for name in ("field", "type", "stored as"):
-        table.add_column(name, overflow="fold")
+    table.add_column("field", overflow="fold")
+    table.add_column("type", no_wrap=True)
+    table.add_column("stored as", overflow="fold")
     for name in ("nulls", "stored", "unpacked"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("encodings", style="dim", overflow="fold")
@@ -79,9 +82,15 @@ def _fields(facts: DatasetFacts) -> Table:
             nulls if field.nullable or column.nulls else "–",
             "–" if in_folders else size_text(column.compressed_bytes),
             "–" if in_folders else size_text(column.uncompressed_bytes),
-            Text(" ".join(column.encodings).lower()),
+            Text(_encodings(column.encodings)),
         )
     return table
+
+
+def _encodings(names: Sequence[str]) -> str:
+    """How values are encoded, without what only serves levels of nulls and lists."""
+    values = {"dictionary" if "DICTIONARY" in name else name.lower() for name in names}
+    return " ".join(sorted(values - {"rle", "bit_packed"} or values))
 
 
 def _spread(spread: Spread) -> str:
