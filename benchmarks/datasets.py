@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import multiprocessing
+import os
 import shutil
 import time
 from collections.abc import Callable
@@ -27,7 +28,7 @@ import pyarrow.parquet as pq
 
 Array = npt.NDArray[Any]
 
-DATA = Path(__file__).parent / "data"
+DATA = Path(os.environ.get("TFPETASTORM_BENCHMARK_DATA", Path(__file__).parent / "data"))
 ROWS = 2_000_000
 FILES = 4
 ROW_GROUP_ROWS = 100_000
@@ -83,7 +84,7 @@ def photo(number: int, size: int = IMAGE_SIZE) -> Array:
     import cv2
 
     random = np.random.default_rng([99, number])
-    picture = np.zeros((size, size, 3), np.float32)
+    picture: Array = np.zeros((size, size, 3), np.float32)
     for octave in range(1, 7):
         cells = 2**octave + 1
         clouds = random.standard_normal((cells, cells, 3)).astype(np.float32)
@@ -98,7 +99,8 @@ def photo(number: int, size: int = IMAGE_SIZE) -> Array:
         cv2.ellipse(shape, centre.tolist(), axes.tolist(), turn, 0, 360, colour.tolist(), -1, cv2.LINE_AA)
         picture = (picture + shape) / 2
     grain = random.standard_normal((size, size, 1)).astype(np.float32) * random.uniform(4, 16)
-    return np.clip(120 + 55 * picture / picture.std() + grain, 0, 255).astype(np.uint8)
+    levels: Array = np.clip(120 + 55 * picture / picture.std() + grain, 0, 255)
+    return levels.astype(np.uint8)
 
 
 def _images(folder: Path, rows: int) -> None:

@@ -122,9 +122,14 @@ class _Child:
             self.process.stdin.write("go\n")
             self.process.stdin.flush()
 
-    def end(self) -> None:
-        """Waits for its end. Raises RuntimeError if it failed."""
-        if self.process.wait():
+    def __enter__(self) -> _Child:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None:
+            self.process.kill()
+        self.process.communicate()
+        if kind is None and self.process.returncode:
             raise RuntimeError(f"{self.process.args!r} ended with status {self.process.returncode}")
 
 
@@ -133,7 +138,11 @@ def measure(title: str, budget_mb: float, command: list[str], on_epoch: Callable
 
     Beside it runs `python -m benchmarks.memory`, which stays idle.
     """
-    child, twin = _Child(command), _Child(["benchmarks.memory"])
+    with _Child(command) as child, _Child(["benchmarks.memory"]) as twin:
+        return _weigh(title, budget_mb, child, twin, on_epoch)
+
+
+def _weigh(title: str, budget_mb: float, child: _Child, twin: _Child, on_epoch: Callable[[int], None]) -> Usage:
     for one in (child, twin):
         if "idle" not in one.lines():
             raise RuntimeError(f"{one.process.args!r} never became idle")
@@ -169,8 +178,6 @@ def measure(title: str, budget_mb: float, command: list[str], on_epoch: Callable
     ended.set()
     sampler.join()
     twin.go()
-    child.end()
-    twin.end()
     epochs = [max((mb for at, mb in samples if low <= at < high), default=0.0) for low, high in pairwise(borders)]
     relative = [(at - borders[0], mb) for at, mb in samples if at <= borders[-1]]
     return Usage(title, budget_mb, idle, relative, epochs, max(shared) / 1e6)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,7 +25,7 @@ def test_encoded_examples_are_what_tensorflow_would_write(integers: list[int], s
     import tensorflow as tf
 
     random = np.random.default_rng(seed)
-    columns = {
+    columns: dict[str, Any] = {
         "an_integer": np.array(integers, np.int64),
         "small": np.arange(len(integers), dtype=np.int32),
         "a_float": random.standard_normal(len(integers), np.float32),
