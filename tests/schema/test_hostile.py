@@ -113,8 +113,7 @@ class TestPickles:
         read = read_pickled_schema(data)
         assert read.b == schema.b
         assert read.a.codec.class_name == "evil.package.Codec"
-        with pytest.raises(SchemaError, match=r"'evil.package.Codec' is not known.*codecs=\[YourCodec\]"):
-            decode_column(read.a, pa.array([b"x"]), pytest.fail)
+        assert column_cells(read.a, decode_column(read.a, pa.array([b"x"]), pytest.fail)) == [b"x"]
 
     @pytest.mark.parametrize("opcode", [b"Ppersistent\n", b"Q", b"\x82\x01", b"(ios\nsystem\n", b"(cos\nsystem\no"])
     def test_other_opcodes_are_refused(self, opcode):

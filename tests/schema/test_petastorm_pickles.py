@@ -166,7 +166,7 @@ def test_what_has_no_counterpart_becomes_opaque(protocol):
     schema = read_pickled_schema(data)
     assert schema.ok == Field("ok", np.int8)
     assert schema.bmp.codec == OpaqueCodec(
-        "petastorm.codecs.CompressedImageCodec", '{"_image_codec": ".bmp", "_quality": 80}'
+        "petastorm.codecs.CompressedImageCodec", '{"_image_codec": ".bmp", "_quality": 80}', False, "uint8", (4, 5, 3)
     )
     assert schema.floats.nullable
     for name in ("bmp", "floats", "array", "other"):

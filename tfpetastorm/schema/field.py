@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from tfpetastorm.errors import Place, SchemaError, describe
 from tfpetastorm.schema.codecs.base import Codec
+from tfpetastorm.schema.codecs.opaque import OpaqueCodec
 from tfpetastorm.schema.dtypes import Kind, canonical_dtype, dtype_name, kind_of, memory_dtype
 
 
@@ -108,6 +109,17 @@ class UnischemaField:
         if self.nullable:
             parts.append("nullable")
         return f"{self.name}: {' '.join(parts)}"
+
+
+def declared_field(
+    name: str, dtype: Any, shape: tuple[int | None, ...], codec: Codec | None, nullable: bool
+) -> UnischemaField:
+    """The field that a stored schema declares; of bytes, if its codec is not known (an OpaqueCodec)."""
+    if not isinstance(codec, OpaqueCodec):
+        return UnischemaField(name, dtype, shape, codec, nullable)
+    declared = UnischemaField(name, dtype, shape)
+    opaque = replace(codec, declared_dtype=dtype_name(declared.numpy_dtype), declared_shape=declared.shape)
+    return UnischemaField(name, np.bytes_, (), opaque, nullable)
 
 
 def _as_given(value: object) -> Any:

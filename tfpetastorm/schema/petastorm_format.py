@@ -26,7 +26,7 @@ from tfpetastorm.schema.codecs import (
 )
 from tfpetastorm.schema.codecs.base import Codec
 from tfpetastorm.schema.codecs.scalar import SPARK_TYPES
-from tfpetastorm.schema.field import UnischemaField
+from tfpetastorm.schema.field import UnischemaField, declared_field
 from tfpetastorm.schema.petastorm_emit import can_express, write_pickled_schema
 from tfpetastorm.schema.petastorm_symbols import Instance, Symbol, read_symbols
 from tfpetastorm.schema.unischema import Unischema
@@ -56,7 +56,7 @@ def read_pickled_schema(data: bytes, codecs: Iterable[type[Codec]] = ()) -> Unis
     """The schema that petastorm pickled into a dataset's metadata, without importing or running anything.
 
     codecs: the user's own codec classes; one whose `petastorm_class` (or `codec_name`) is the pickled class's full
-        name serves its fields. Other unknown classes become an OpaqueCodec.
+        name serves its fields. Fields of other unknown classes are read as the bytes they hold (OpaqueCodec).
 
     Raises UnsafeDataError if the pickle asks for anything but a schema, SchemaError if it is damaged or holds a field
     that has no counterpart.
@@ -106,7 +106,7 @@ def _field(key: Any, stored: Any, codecs: Iterable[type[Codec]]) -> UnischemaFie
         except SchemaError:
             pass  # a combination that has no counterpart here: the other fields still do
     opaque = OpaqueCodec(codec.kind.name, _state_json(codec.state))
-    return UnischemaField(name, dtype, shape, resolve_opaque(opaque, codecs), nullable)
+    return declared_field(name, dtype, shape, resolve_opaque(opaque, codecs), nullable)
 
 
 def _element(name: str, element: Any) -> Any:

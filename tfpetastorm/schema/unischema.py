@@ -18,8 +18,9 @@ import pyarrow as pa
 from tfpetastorm.errors import SchemaError, describe
 from tfpetastorm.schema.codecs import arrow_type, codec_from_json, codec_to_json, known_codecs
 from tfpetastorm.schema.codecs.base import Codec
+from tfpetastorm.schema.codecs.opaque import OpaqueCodec
 from tfpetastorm.schema.dtypes import dtype_name
-from tfpetastorm.schema.field import UnischemaField
+from tfpetastorm.schema.field import UnischemaField, declared_field
 
 #: The version of the JSON form. A reader refuses a newer one.
 JSON_VERSION = 1
@@ -158,8 +159,7 @@ class Unischema:
         fields = [
             {
                 "name": field.name,
-                "dtype": dtype_name(field.numpy_dtype),
-                "shape": list(field.shape),
+                **_declared(field),
                 "codec": codec_to_json(field.codec),
                 "nullable": field.nullable,
             }
@@ -190,7 +190,7 @@ class Unischema:
             return Unischema(
                 stored["name"],
                 [
-                    UnischemaField(
+                    declared_field(
                         part["name"],
                         part["dtype"],
                         tuple(part["shape"]),
@@ -206,6 +206,13 @@ class Unischema:
             raise SchemaError(
                 f"A stored schema is not the JSON it should be: {type(error).__name__}: {error}."
             ) from None
+
+
+def _declared(field: UnischemaField) -> dict[str, Any]:
+    """What JSON says of a field's cells: of an unknown codec's, what they are once decoded."""
+    if isinstance(field.codec, OpaqueCodec):
+        return {"dtype": field.codec.declared_dtype, "shape": list(field.codec.declared_shape)}
+    return {"dtype": dtype_name(field.numpy_dtype), "shape": list(field.shape)}
 
 
 def _is_name(value: object) -> bool:

@@ -1,16 +1,17 @@
-"""OpaqueCodec: the place of a codec whose class was not given. Its bytes can be had, its values can't."""
+"""OpaqueCodec: the place of a codec whose class was not given. Its cells are had as the bytes that are stored."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
 
 from tfpetastorm.errors import Place, SchemaError, describe
-from tfpetastorm.schema.codecs.base import Codec, Limits, OnBad
+from tfpetastorm.schema.codecs.base import Cells, Codec, Limits, OnBad
+from tfpetastorm.schema.codecs.native import decode_native, encode_native, encode_native_cell
 from tfpetastorm.schema.columns import Column
 
 if TYPE_CHECKING:
@@ -19,11 +20,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class OpaqueCodec(Codec):
-    """A codec that is known by name only: petastorm's pickle or our JSON names it, no class was given for it.
+    """A codec known by name only: petastorm's pickle or our JSON names it, but no class was given for it.
+
+    A field with it is a scalar of bytes: its cells as they are stored. To have them decoded, subclass `Codec` with
+    this `class_name` as its `petastorm_class` (or `codec_name`, if `named`) and open the dataset with
+    `codecs=[YourCodec]`.
 
     class_name: the class petastorm knew ("package.module.Class"), or the codec's name in our JSON.
     state: its parameters as JSON text. named: whether `class_name` is a name in our JSON.
-    A field with it stays in the schema; reading it raises SchemaError, and `raw_field` gives its stored bytes.
+    declared_dtype, declared_shape: what the field holds once decoded, the dtype by its name.
     """
 
     codec_name: ClassVar[str] = "opaque"
@@ -31,6 +36,20 @@ class OpaqueCodec(Codec):
     class_name: str
     state: str = "{}"
     named: bool = False
+    declared_dtype: str = "bytes"
+    declared_shape: tuple[int | None, ...] = ()
+
+    def check(self, field: UnischemaField) -> None:
+        """Raise SchemaError if this codec can't hold `field`."""
+        if field.kind != "bytes" or field.shape:
+            raise SchemaError(
+                describe(
+                    f"Codec {self.class_name!r} is not known here, so its field can only be bytes",
+                    Place(field=field.name),
+                    expected="bytes of shape ()",
+                    found=f"{field.dtype} of shape {field.shape}",
+                )
+            )
 
     def parameters(self) -> dict[str, Any]:
         """The codec's own parameters."""
@@ -43,28 +62,17 @@ class OpaqueCodec(Codec):
             return {"name": self.class_name, "parameters": self.parameters()}
         return {"name": self.codec_name, "parameters": {"class_name": self.class_name, "state": self.state}}
 
-    def encode(self, field: UnischemaField, value: Any) -> NoReturn:
-        """Never: raises SchemaError with the remedy."""
-        raise self._unknown(field, "written")
+    def encode(self, field: UnischemaField, value: Any) -> Any:
+        """One cell, already encoded by whoever knows the codec. Raises BadCellError if `value` is not bytes."""
+        return encode_native_cell(field, value)
 
-    def encode_column(self, field: UnischemaField, values: Any) -> NoReturn:
-        """Never: raises SchemaError with the remedy."""
-        raise self._unknown(field, "written")
+    def encode_column(self, field: UnischemaField, values: Cells) -> pa.Array:
+        """All cells, already encoded, None for null. Raises EncodeError naming field and row."""
+        return encode_native(field, values)
 
     def decode_column(self, field: UnischemaField, array: pa.Array, on_bad: OnBad, *, limits: Limits) -> Column:
-        """Never: raises SchemaError with the remedy."""
-        raise self._unknown(field, "decoded")
-
-    def _unknown(self, field: UnischemaField, what: str) -> SchemaError:
-        key = "codec_name" if self.named else "petastorm_class"
-        return SchemaError(
-            describe(
-                f"The field can't be {what}: its codec {self.class_name!r} is not known here",
-                Place(field=field.name),
-                remedy=f"Subclass tfpetastorm.Codec with {key} = {self.class_name!r} and open the dataset with "
-                "codecs=[YourCodec], leave the field out, or read its stored bytes through raw_field(field).",
-            )
-        )
+        """All rows of one column, as the bytes that are stored."""
+        return decode_native(field, array, on_bad)
 
 
 def raw_field(field: UnischemaField) -> UnischemaField:
