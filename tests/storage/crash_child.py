@@ -17,7 +17,7 @@ import tfpetastorm as tps
 from tests.storage.helpers import SCHEMA, row
 
 
-class Dying(pafs.LocalFileSystem):  # type: ignore[misc]
+class Dying(pafs.LocalFileSystem):
     """The local filesystem, on which the process dies before step `left` + 1."""
 
     left = 1 << 30

@@ -52,7 +52,7 @@ def plain(path: Path, **columns: Any) -> None:
     pq.write_table(pa.table(columns), path)
 
 
-class Counting(pafs.FileSystemHandler):  # type: ignore[misc]
+class Counting(pafs.FileSystemHandler):
     """The local filesystem, counting what is asked of it: `calls["open:a.parquet"]`, `calls["list"]`."""
 
     def __init__(self) -> None:

@@ -167,7 +167,7 @@ def test_arrow_tables_and_arrays_are_taken(tmp_path: Path) -> None:
     schema = tps.Unischema("A", [tps.UnischemaField("id", np.int64), tps.UnischemaField("s", np.str_, (), None, True)])
     with tps.DatasetWriter(tmp_path, schema) as writer:
         writer.write_batch(pa.table({"id": pa.chunked_array([[1], [2, 3]]), "s": ["a", None, "c"]}))
-        writer.write_batch(pa.record_batch({"id": pa.array([4], pa.int32())}))
+        writer.write_batch(pa.RecordBatch.from_pydict({"id": pa.array([4], pa.int32())}))
         writer.write_batch({"id": iter([5, 6]), "s": ("x", None)})
         writer.write_batch({"id": []})
     (file,) = tps.open_dataset(tmp_path).files
@@ -383,6 +383,27 @@ def test_two_writers_at_once(tmp_path: Path) -> None:
     assert len(list(tmp_path.iterdir())) == 3
 
 
+def test_two_writers_of_one_new_dataset(tmp_path: Path) -> None:
+    first = tps.DatasetWriter(tmp_path, SCHEMA)
+    first.write(row(3))
+    with pytest.raises(DatasetError, match="never finished"):
+        tps.open_dataset(tmp_path)
+    second = tps.DatasetWriter(tmp_path, SCHEMA)
+    second.write(row(4))
+    with pytest.raises(DatasetError, match="another writer"):
+        first.close()
+    second.close()
+    assert ids_of(tmp_path) == [4]
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_place_that_can_not_be_written(tmp_path: Path) -> None:
+    write(tmp_path, range(3))
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(DatasetError, match="file"):
+        tps.DatasetWriter(tmp_path / "file/below", SCHEMA)
+
+
 def test_compression_and_encodings_by_column(tmp_path: Path) -> None:
     schema = tps.Unischema("E", [
         tps.UnischemaField("id", np.int64),
@@ -480,6 +501,11 @@ def test_a_progress_bar(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> No
     write(tmp_path, range(30), progress=True)
     assert "30" in capfd.readouterr().out
     assert ids_of(tmp_path) == list(range(30))
+
+
+def test_a_folder_named_like_a_glob(tmp_path: Path) -> None:
+    write(tmp_path / "run[1]*", range(3))
+    assert ids_of(tmp_path / "run[1]*") == [0, 1, 2]
 
 
 def test_a_file_that_is_no_folder(tmp_path: Path) -> None:

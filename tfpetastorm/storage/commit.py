@@ -64,8 +64,8 @@ class Commit:
         self._hidden = join(root, _PREFIX + self.token) if is_local(filesystem) else None
         self._lock: IO[Any] | None = None
         self._written: list[str] = []
-        self._pinned = False
-        self._before = b""
+        self._marked = False
+        self._before = self._metadata_now()
         self._fresh_root = filesystem.get_file_info([root])[0].type == pafs.FileType.NotFound
         names = self._look(mode)
         # An empty folder is no dataset, and neither is one whose writer never finished.
@@ -107,21 +107,26 @@ class Commit:
             return bool(file.read(4) == b"PAR1")
 
     def start(self, columns: pa.Schema) -> None:
-        """Mark the dataset before anything is written. columns: what its files will hold."""
+        """Mark the dataset before anything is written. columns: what its files will hold.
+
+        Raises `DatasetError` if another writer has committed since this object was made.
+        """
         self._filesystem.create_dir(self._root, recursive=True)
         if self._hidden is not None:
-            self._clear_dead_writers()
             self._filesystem.create_dir(self._hidden)
             self._lock = _locked(Path(self._hidden, _LOCK))
+            self._clear_dead_writers()
+        self._check_unchanged()
         if self._fresh:
-            self._replace_metadata(columns, {FILES_KEY: files_json({}, finished=False)})
+            self._replace_metadata(columns, {FILES_KEY: files_json({}, writing=self.token)})
         elif self.existing is None or self.existing.files is None:
             # Plain Parquet: whatever is in the folder is data, so say first what is.
             pairs = dict(self.existing.pairs) if self.existing is not None else {}
             kept = self.existing.columns if self.existing is not None and self.existing.columns else columns
             self._replace_metadata(kept, {**pairs, FILES_KEY: files_json(self.files)})
-            self._pinned = True
-        self._before = self._metadata_now()
+        else:
+            return
+        self._marked = True
 
     def path_for(self, name: str) -> str:
         """Where to write the file that will be `name`. Its folder is made."""
@@ -137,14 +142,7 @@ class Commit:
         files: all files it then has; those of before that are not among them are deleted afterwards.
         Raises `DatasetError` if another writer has committed meanwhile; nothing is changed then.
         """
-        if self._metadata_now() != self._before:
-            raise DatasetError(
-                describe(
-                    "another writer has changed the dataset meanwhile",
-                    Place(file=self._metadata_path),
-                    remedy="Nothing of it was lost, and nothing was added. Write again, one writer at a time.",
-                )
-            )
+        self._check_unchanged()
         old = [name for name in self.files if name not in files]
         if self._hidden is not None:
             self._publish(old)
@@ -159,15 +157,27 @@ class Commit:
         """Remove whatever was written; the earlier dataset stays as it was."""
         if self._hidden is None:
             self._delete(self._written)
-        if (self._fresh or self._pinned) and self._metadata_now() == self._before:
-            if self.existing is not None and self.existing.columns is not None:
-                self._replace_metadata(self.existing.columns, self.existing.pairs)
-            else:
-                self._delete([COMMON_METADATA])
+        # The store may be gone, which is why the writer gives up: what is left hides what it wrote all the same.
+        with contextlib.suppress(OSError, pa.ArrowException):
+            if self._marked and self._metadata_now() == self._before:
+                if self.existing is not None and self.existing.columns is not None:
+                    self._replace_metadata(self.existing.columns, self.existing.pairs)
+                else:
+                    self._delete([COMMON_METADATA])
         self._leave()
         if self._fresh_root and is_local(self._filesystem):
             with contextlib.suppress(OSError):
                 Path(self._root).rmdir()  # only if it is empty
+
+    def _check_unchanged(self) -> None:
+        if self._metadata_now() != self._before:
+            raise DatasetError(
+                describe(
+                    "another writer has changed the dataset meanwhile",
+                    Place(file=self._metadata_path),
+                    remedy="Nothing of it was lost, and nothing was added. Write again, one writer at a time.",
+                )
+            )
 
     def _publish(self, old: list[str]) -> None:
         assert self._hidden is not None
@@ -184,7 +194,9 @@ class Commit:
             flush(folder)
 
     def _replace_metadata(self, columns: pa.Schema, pairs: Mapping[bytes, bytes]) -> None:
-        replace_file(self._filesystem, self._metadata_path, common_metadata_bytes(columns, pairs), self._hidden)
+        content = common_metadata_bytes(columns, pairs)
+        replace_file(self._filesystem, self._metadata_path, content, self._hidden)
+        self._before = content
 
     def _metadata_now(self) -> bytes:
         try:
@@ -220,11 +232,15 @@ class Commit:
     def _clear_dead_writers(self) -> None:
         """Delete what writers that died have left: their hidden folders, and files they never listed or unlisted."""
         for folder in sorted(Path(self._root).glob(_PREFIX + "*")):
+            if str(folder) == self._hidden:
+                continue
             with contextlib.suppress(OSError, ValueError):
                 lock = _locked(folder / _LOCK)
                 if lock is None:
                     continue
                 with lock:
+                    # Once it is known to be dead: what it committed last may be newer than this writer's view.
+                    self._check_unchanged()
                     if (folder / _JOURNAL).exists():
                         names = json.loads((folder / _JOURNAL).read_text())["names"]
                         self._delete(name for name in names if name not in self.files)

@@ -62,19 +62,20 @@ class Location:
     many: bool = False
 
 
-def resolve(url: Url, filesystem: Any = None) -> Location:
+def resolve(url: Url, filesystem: Any = None, *, glob: bool = True) -> Location:
     """The filesystem and path(s) that `url` means.
 
     url: a plain path, a `Path`, `file://…`, a URI of `pyarrow.fs` (`s3://`, `gs://`, `hdfs://`, `abfs://`…), any URL
     fsspec knows, a glob (`*`, `**`, `[…]`, and `?` in plain paths), or a list of these on one filesystem.
     filesystem: a `pyarrow.fs.FileSystem` or fsspec filesystem to use instead; `url` is then a URL or path on it.
+    glob: False takes every character as it is.
 
     Raises `DatasetError` if the URL can't be used, naming what to install; it doesn't look whether a path exists,
     except that a glob without a match is an error.
     """
     if isinstance(url, (str, os.PathLike)):
         found = _resolve_one(_text(url), filesystem)
-        if not _is_glob(found.paths[0], found.url) or _exists(found.filesystem, found.paths[0]):
+        if not glob or not _is_glob(found.paths[0], found.url) or _exists(found.filesystem, found.paths[0]):
             return found
         matches = _expand(found.filesystem, found.paths[0])
         if not matches:

@@ -88,11 +88,13 @@ def read_common_metadata(filesystem: pafs.FileSystem, path: str) -> CommonMetada
     return CommonMetadata(path, pairs, columns=columns)
 
 
-def files_json(files: Mapping[str, ListedFile], *, finished: bool = True) -> bytes:
-    """The value of `tfpetastorm.files.v1`."""
+def files_json(files: Mapping[str, ListedFile], *, writing: str | None = None) -> bytes:
+    """The value of `tfpetastorm.files.v1`. writing: the token of the dataset's first writer, while it is at work."""
     listed = {name: [file.rows, file.row_groups] for name, file in sorted(files.items())}
-    state = "complete" if finished else "writing"
-    return json.dumps({"version": _FILES_VERSION, "state": state, "files": listed}, ensure_ascii=False).encode()
+    stored: dict[str, Any] = {"version": _FILES_VERSION, "state": "complete", "files": listed}
+    if writing is not None:
+        stored |= {"state": "writing", "writer": writing}
+    return json.dumps(stored, ensure_ascii=False).encode()
 
 
 def petastorm_files_json(files: Mapping[str, ListedFile]) -> bytes:

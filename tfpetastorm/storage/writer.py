@@ -78,9 +78,9 @@ class DatasetWriter:
         progress: bool = False,
     ) -> None:
         _check_options(mode, compression, row_group_rows, row_group_size_mb, file_rows, file_size_mb, workers)
-        location = resolve(url, filesystem)
+        location = resolve(url, filesystem, glob=False)
         if location.many:
-            raise OptionError("a writer takes one folder, not a list or glob.")
+            raise OptionError("a writer takes one folder, not a list.")
         self._filesystem, self._root = location.filesystem, location.paths[0]
         self._commit = _begin(location, mode)
         self._schema = _schema_for(self._commit, schema)
@@ -104,8 +104,11 @@ class DatasetWriter:
         self._bar = _Bar(progress)
         try:
             self._commit.start(self._columns)
-        except (OSError, pa.ArrowException) as error:
-            raise DatasetError(f"can't write to {location.url}: {error}") from None
+        except BaseException as error:
+            self.abort()
+            if isinstance(error, (OSError, pa.ArrowException)):
+                raise DatasetError(f"can't write to {location.url}: {error}") from None
+            raise
 
     @property
     def schema(self) -> Unischema:
