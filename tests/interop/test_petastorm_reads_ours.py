@@ -211,10 +211,7 @@ def test_every_type_and_codec_that_petastorm_has(
     "places",
     [
         ["Kiel", "New York", "A-1_b.c"],
-        pytest.param(
-            ["Kiel", "São Paulo"],
-            marks=pytest.mark.xfail(reason="escaped in the folder's name, where Spark would not", strict=True),
-        ),
+        ["Kiel", "São Paulo"],
     ],
 )
 def test_partitions_files_and_appended_rows(

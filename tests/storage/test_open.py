@@ -343,7 +343,7 @@ def test_bad_options(tmp_path: Path) -> None:
 
 def test_partition_values_of_every_kind(tmp_path: Path) -> None:
     kinds: list[tuple[str, Any, Any]] = [
-        ("text", np.str_, "a/b=c d%é"),
+        ("text", np.str_, "a/b=c d%é\n[*]\\^"),
         ("number", np.uint8, 200),
         ("flag", np.bool_, True),
         ("day", dt.date, dt.date(2020, 2, 29)),

@@ -7,7 +7,6 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
-from urllib.parse import quote
 
 import numpy as np
 import pyarrow as pa
@@ -22,6 +21,8 @@ from tfpetastorm.storage.partitions import folder_value
 #: Cells of one column: an array `[rows, …]`, an Arrow array, or a list with None for null.
 Cells: TypeAlias = Any
 
+#: What Spark escapes in the names of partition folders: neither more, as petastorm doesn't unescape, nor less.
+_SPECIAL = re.compile(r"""[\x01-\x1f\x7f"#%'*/:=?\\{\[\]^]""")
 _ROW = re.compile(r"\brow (\d+)(?=\))")
 _SHARED_OR_MUTABLE = (np.ndarray, list, bytearray, memoryview)
 
@@ -148,7 +149,7 @@ def _folders(fields: list[UnischemaField], arrays: Mapping[str, pa.Array]) -> An
         codes = arrays[field.name].dictionary_encode()
         names = [_folder(field, value) for value in codes.dictionary.to_pylist()]
         # The last name is that of nulls.
-        names.append(f"{quote(field.name, safe=' ')}={HIVE_NULL}")
+        names.append(f"{_escaped(field.name)}={HIVE_NULL}")
         indices = codes.indices.fill_null(len(names) - 1).to_numpy(zero_copy_only=False)
         level = np.array(names, object)[indices]
         paths = level if paths is None else paths + "/" + level
@@ -160,4 +161,8 @@ def _folder(field: UnischemaField, value: Any) -> str:
     if text in (HIVE_NULL, ""):
         what = "a value can't be the name of a partition folder"
         raise EncodeError(describe(what, Place(field=field.name), found=repr(text), expected="any other text"))
-    return f"{quote(field.name, safe=' ')}={quote(text, safe=' ')}"
+    return f"{_escaped(field.name)}={_escaped(text)}"
+
+
+def _escaped(text: str) -> str:
+    return _SPECIAL.sub(lambda match: f"%{ord(match.group()):02X}", text)
