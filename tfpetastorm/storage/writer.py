@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import posixpath
-import re
 from collections import deque
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -14,14 +12,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from tfpetastorm.errors import DatasetError, EncodeError, OptionError, Place, SchemaMismatchError, describe
+from tfpetastorm.errors import DatasetError, EncodeError, OptionError, Place, describe
 from tfpetastorm.schema.petastorm_emit import can_express, write_pickled_schema
-from tfpetastorm.schema.petastorm_format import read_pickled_schema
 from tfpetastorm.schema.unischema import Unischema
 from tfpetastorm.storage.chunks import Cells, Chunk, Part, cell_size, check_keys, encode_chunk, own, size_of
 from tfpetastorm.storage.commit import Commit, Mode
 from tfpetastorm.storage.filesystem import Url, resolve
-from tfpetastorm.storage.listing import partition_of
 from tfpetastorm.storage.metadata import (
     FILES_KEY,
     PETASTORM_FILES_KEY,
@@ -32,13 +28,14 @@ from tfpetastorm.storage.metadata import (
     petastorm_files_json,
 )
 from tfpetastorm.storage.parts import PartWriter, Sizes
+from tfpetastorm.storage.progress import ProgressBar
+from tfpetastorm.storage.writer_checks import check_layout, check_options, check_partitions, next_number, schema_for
 
 #: What is encoded at once, in one thread: large enough to be worth a task, small enough to cut row groups by bytes.
 _CHUNK_BYTES = 4 << 20
 _CHUNK_ROWS = 65_536
 #: Keys that petastorm's or Spark's tools derived from the old row groups; wrong once there are others.
 _INDEX_KEY = b"dataset-toolkit.rowgroups_index.v1"
-_NUMBERED = re.compile(r"part-(\d+)")
 
 
 class DatasetWriter:
@@ -77,21 +74,21 @@ class DatasetWriter:
         petastorm_compatible: bool = True,
         progress: bool = False,
     ) -> None:
-        _check_options(mode, compression, row_group_rows, row_group_size_mb, file_rows, file_size_mb, workers)
+        check_options(mode, compression, row_group_rows, row_group_size_mb, file_rows, file_size_mb, workers)
         location = resolve(url, filesystem, glob=False)
         if location.many:
             raise OptionError("a writer takes one folder, not a list.")
         self._filesystem, self._root = location.filesystem, location.paths[0]
         self._commit = _begin(location, mode)
-        self._schema = _schema_for(self._commit, schema)
-        self._partition_by = _check_partitions(self._schema, partition_by)
-        _check_layout(self._commit, self._partition_by)
+        self._schema = schema_for(self._commit, schema)
+        self._partition_by = check_partitions(self._schema, partition_by)
+        check_layout(self._commit, self._partition_by)
         self._petastorm = petastorm_compatible and not can_express(self._schema)
         self._columns = pa.schema([c for c in self._schema.as_arrow_schema() if c.name not in self._partition_by])
         row_group_bytes = max(1, int(row_group_size_mb * 2**20))
         file_bytes = None if file_size_mb is None else int(file_size_mb * 2**20)
         sizes = Sizes(row_group_rows, row_group_bytes, file_rows, file_bytes)
-        first = _next_number(self._commit)
+        first = next_number(self._commit)
         self._parts = PartWriter(self._filesystem, self._commit, self._schema, sizes, compression, first)
         self._chunk_bytes = max(1, min(_CHUNK_BYTES, row_group_bytes // 4))
         self._workers = min(8, os.cpu_count() or 1) if workers is None else workers
@@ -101,7 +98,7 @@ class DatasetWriter:
         self._buffered = self._buffered_bytes = 0
         self._written = self._batches = 0
         self._state = "open"
-        self._bar = _Bar(progress)
+        self._bar = ProgressBar(progress)
         try:
             self._commit.start(self._columns)
         except BaseException as error:
@@ -259,122 +256,11 @@ class DatasetWriter:
             self._threads = None
 
 
-class _Bar:
-    """A progress bar on the terminal, or nothing."""
-
-    def __init__(self, show: bool) -> None:
-        self._progress: Any = None
-        if show:
-            from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-
-            rate = TimeElapsedColumn()
-            self._progress = Progress(SpinnerColumn(), TextColumn("writing rows"), MofNCompleteColumn(), rate)
-            self._task = self._progress.add_task("write", total=None)
-            self._progress.start()
-
-    def advance(self, rows: int) -> None:
-        if self._progress is not None:
-            self._progress.advance(self._task, rows)
-
-    def close(self) -> None:
-        if self._progress is not None:
-            self._progress.stop()
-            self._progress = None
-
-
 def _begin(location: Any, mode: Mode) -> Commit:
     try:
         return Commit(location.filesystem, location.paths[0], mode, location.url)
     except (OSError, pa.ArrowException) as error:
         raise DatasetError(f"can't look at {location.url}: {error}") from None
-
-
-def _check_options(
-    mode: str,
-    compression: str,
-    row_group_rows: int | None,
-    row_group_size_mb: float,
-    file_rows: int | None,
-    file_size_mb: float | None,
-    workers: int | None,
-) -> None:
-    if mode not in ("error", "append", "overwrite"):
-        raise OptionError(f"mode={mode!r} is none of 'error', 'append', 'overwrite'.")
-    if compression != "none" and not _has_codec(compression):
-        raise OptionError(f"compression={compression!r} is none of 'snappy', 'zstd', 'lz4', 'gzip', 'brotli', 'none'.")
-    counts: dict[str, Any] = {"row_group_rows": row_group_rows, "file_rows": file_rows}
-    for name, count in counts.items():
-        if count is not None and (not isinstance(count, (int, np.integer)) or count < 1):
-            raise OptionError(f"{name}={count!r} is no number of rows; give an int of 1 or more.")
-    for name, size in {"row_group_size_mb": row_group_size_mb, "file_size_mb": file_size_mb}.items():
-        if size is not None and not size > 0:
-            raise OptionError(f"{name}={size!r} is no size; give a number above 0.")
-    if workers is not None and workers < 0:
-        raise OptionError(f"workers={workers!r} is negative; 0 encodes in the calling thread.")
-
-
-def _has_codec(compression: str) -> bool:
-    return compression in ("snappy", "zstd", "lz4", "gzip", "brotli") and pa.Codec.is_available(compression)
-
-
-def _schema_for(commit: Commit, schema: Unischema | None) -> Unischema:
-    old = commit.existing
-    if schema is not None and not isinstance(schema, Unischema):
-        raise OptionError(f"schema= takes a Unischema, not {type(schema).__name__}.")
-    if commit.mode != "append" or old is None:
-        if schema is None:
-            raise OptionError("schema=None needs mode='append' and a dataset to append to.")
-        return schema
-    codecs = {type(field.codec) for field in schema or () if field.codec is not None}
-    if old.kind == "tfpetastorm":
-        stored = Unischema.from_json(old.pairs[UNISCHEMA_KEY].decode(), codecs)
-    else:
-        stored = read_pickled_schema(old.pairs[PETASTORM_UNISCHEMA_KEY], codecs)
-    if schema is None:
-        return stored
-    mine, theirs = dict(schema.fields), dict(stored.fields)
-    for name in {**theirs, **mine}:
-        if mine.get(name) != theirs.get(name):
-            raise SchemaMismatchError(
-                describe(
-                    "what is appended has another schema than the dataset",
-                    Place(field=name, file=old.path),
-                    expected=theirs.get(name, "no such field"),
-                    found=mine.get(name, "no such field"),
-                    remedy="Give schema=None to use the dataset's own.",
-                )
-            )
-    return stored
-
-
-def _check_partitions(schema: Unischema, partition_by: Sequence[str]) -> tuple[str, ...]:
-    names = (partition_by,) if isinstance(partition_by, str) else tuple(partition_by)
-    for name in names:
-        if name not in schema.fields:
-            raise OptionError(f"partition_by names {name!r}, which is no field. Fields: {', '.join(schema.fields)}.")
-        field = schema.fields[name]
-        if field.shape or field.dtype.kind == "f" or field.kind == "datetime":
-            raise OptionError(f"field {name!r} can't name folders: only text, integers, bools, dates, decimals.")
-    if len(set(names)) < len(names) or len(names) == len(schema):
-        raise OptionError(f"partition_by={list(names)} must name some of the fields, each once, and leave one.")
-    return names
-
-
-def _check_layout(commit: Commit, partition_by: tuple[str, ...]) -> None:
-    if commit.mode != "append" or not commit.files:
-        return
-    found = tuple(partition_of(next(iter(commit.files))))
-    if found != partition_by:
-        raise SchemaMismatchError(
-            describe("what is appended is partitioned otherwise", expected=list(found), found=list(partition_by))
-        )
-
-
-def _next_number(commit: Commit) -> int:
-    if commit.mode != "append":
-        return 0
-    numbers = [_NUMBERED.match(posixpath.basename(name)) for name in commit.files]
-    return max((int(found.group(1)) + 1 for found in numbers if found), default=0)
 
 
 def _sliceable(name: str, values: Any) -> Any:
