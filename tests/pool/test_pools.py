@@ -163,8 +163,8 @@ def test_an_unguarded_script_may_use_processes(numbers, tmp_path):
         "offset = 5\n"
         "def shift(columns):\n"
         "    return {'id': columns['id'] + offset}\n"
-        f"dataset = tps.make_dataset({str(numbers)!r}, fields=['id'], nulls={{'id': 0}}, where=lambda id: id % 2 == 0,\n"
-        "                           transform=shift, batch_size=500, pool='process')\n"
+        f"dataset = tps.make_dataset({str(numbers)!r}, fields=['id'], where=lambda id: id % 2 == 0, transform=shift,\n"
+        "                           batch_size=500, pool='process')\n"
         "print(sum(int(batch['id'].sum()) for batch in dataset.as_numpy_iterator()))\n"
     )
     environment = {**os.environ, "PYTHONPATH": str(Path(tps.__file__).parents[1])}

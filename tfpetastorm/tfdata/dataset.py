@@ -27,7 +27,7 @@ from tfpetastorm.storage.inventory import DataFile
 from tfpetastorm.storage.opening import open_dataset
 from tfpetastorm.tfdata.planning import check_batch_size, plan_tasks
 from tfpetastorm.tfdata.skip import Skip, SkipLedger
-from tfpetastorm.tfdata.source import ElementSource, SourceStats
+from tfpetastorm.tfdata.source import ElementSource, SourceStats, unconverted
 from tfpetastorm.tfdata.structure import Padding, Structure, dense_row
 
 #: Read tasks handed to TensorFlow ahead of need. Prefetched here, below the end of the pass, and not as batches at the
@@ -94,7 +94,7 @@ def make_dataset(
         pool: "thread", "process", "inline" or `PoolOptions`.
         filesystem: a pyarrow or fsspec filesystem on which `url` is a path.
         codecs: the user's own codec classes that the dataset names.
-        unmapped: "error", or "drop" to leave out columns of plain Parquet that have no mapping.
+        unmapped: "error", or "omit" to leave out columns of plain Parquet that have no mapping.
         sidecar: "auto", "always" or "never": where footers and counts are cached beside the dataset.
 
     Returns:
@@ -250,12 +250,14 @@ def _graph(
         if batch_size is None:
             rows = tasks.unbatch()
             if any(field.ragged_rank for field in source.fields):
-                rows = rows.map(lambda element: {name: dense_row(value) for name, value in element.items()})
-            return rows.map(structure.arrange)
+                rows = rows.map(
+                    unconverted(lambda element: {name: dense_row(value) for name, value in element.items()})
+                )
+            return rows.map(unconverted(structure.arrange))
         if padding.sizes:
-            batches = tasks.rebatch(batch_size, drop_remainder).map(padding.apply)
-            return batches.map(structure.arrange)
+            batches = tasks.rebatch(batch_size, drop_remainder).map(unconverted(padding.apply))
+            return batches.map(unconverted(structure.arrange))
         # Arranged before it is cut: one step fewer for every batch.
-        return tasks.map(structure.arrange).rebatch(batch_size, drop_remainder)
+        return tasks.map(unconverted(structure.arrange)).rebatch(batch_size, drop_remainder)
 
-    return source.epochs().flat_map(one_epoch)
+    return source.epochs().flat_map(unconverted(one_epoch))

@@ -110,9 +110,10 @@ def _index_key(spec: ReadSpec, tasks: TaskTable) -> str | None:
     return "rows:" + digest.hexdigest()
 
 
-def check_batch_size(batch_size: int | None) -> None:
+def check_batch_size(batch_size: object) -> None:
     """Raises OptionError unless it is None or a positive integer."""
-    if batch_size is not None and (isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1):
+    valid = isinstance(batch_size, int) and not isinstance(batch_size, bool) and batch_size > 0
+    if batch_size is not None and not valid:
         raise OptionError(
             f"batch_size is a positive number of rows, or None for one element a row; not {batch_size!r}."
         )

@@ -74,7 +74,8 @@ class SkipLedger:
             _LOG.warning("Skipped %d row(s): %s (%s)", damage.rows, damage.reason, damage.place)
         if self._budget is not None and self.rows > self._budget:
             last = self.damage[-1]
+            where = "" if str(last.place.file) in last.reason else f" ({last.place})"
             raise SkipBudgetError(
-                f"{self.rows} rows are damaged and the budget is {self._budget}; the last was: {last.reason} "
-                f"({last.place}). Mend the dataset, or allow more with Skip(budget=...)."
+                f"{self.rows} rows are damaged and the budget is {self._budget}; allow more with Skip(budget=...), or "
+                f"mend the dataset. The last was: {last.reason}{where}"
             )

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfpetastorm.errors import DamagedDataError
+from tfpetastorm.errors import DamagedDataError, TfpetastormError
 from tfpetastorm.plan.epochs import EpochPlan, Key
 from tfpetastorm.pool.lookahead import LookAhead, PoolStats, Sequence
 from tfpetastorm.pool.options import PoolOptions
@@ -131,21 +131,30 @@ class ElementSource:
             last = first + self.plan.epochs if self.plan.epochs is not None else tf.int64.max
             return tf.data.Dataset.range(first, last)
 
-        return pass_tokens().flat_map(numbered)
+        return pass_tokens().flat_map(unconverted(numbered))
 
     def tasks_of(self, epoch: Any) -> Any:
         """A dataset of the read tasks of one epoch: dicts of tensors by field, `[rows, *shape]`, ragged where it is."""
         dtypes = flat_dtypes(self.fields)
 
         def fetch(epoch: Any, position: Any) -> list[Array]:
-            return self.fetch(int(epoch), int(position))
+            try:
+                return self.fetch(int(epoch), int(position))
+            except TfpetastormError as error:
+                # TensorFlow puts the whole traceback into its message; ours says what, where and what to do.
+                raise error.with_traceback(None) from None
 
         def read(position: Any) -> dict[str, Any]:
             # Stateless, and so it is, in all that comes out: TensorFlow then saves and restores the iterator.
             tensors = tf.numpy_function(fetch, [epoch, position], dtypes, stateful=False)
             return unflatten(tensors if isinstance(tensors, (list, tuple)) else [tensors], self.fields)
 
-        return tf.data.Dataset.range(len(self.plan.tasks)).map(read)
+        return tf.data.Dataset.range(len(self.plan.tasks)).map(unconverted(read))
+
+
+def unconverted(function: Any) -> Any:
+    """A function for the graph that AutoGraph leaves alone: it has nothing to convert, and would warn of lambdas."""
+    return tf.autograph.experimental.do_not_convert(function)
 
 
 def _rows_of(result: TaskResult, rows: Array) -> TaskResult:
