@@ -10,7 +10,14 @@ import pyarrow as pa
 import pytest
 
 from tfpetastorm.errors import SchemaMismatchError
-from tfpetastorm.schema.codecs import NdarrayCodec, ScalarCodec, TensorCodec, decode_column, encode_column
+from tfpetastorm.schema.codecs import (
+    CompressedImageCodec,
+    NdarrayCodec,
+    ScalarCodec,
+    TensorCodec,
+    decode_column,
+    encode_column,
+)
 from tfpetastorm.schema.columns import ALIGNMENT
 from tfpetastorm.schema.field import UnischemaField as Field
 from tfpetastorm.schema.rows import column_cells
@@ -260,6 +267,22 @@ class TestArraysUnderOneHeader:
                 else:
                     assert found[row].dtype == np.dtype("float32")
                     assert found[row].tobytes() == value.tobytes()
+
+
+def test_a_webp_image_that_is_opaque_all_over_keeps_its_alpha():
+    image = np.random.default_rng(0).integers(0, 255, (4, 5, 4), dtype=np.uint8)
+    image[..., 3] = 255
+    for shape in [(4, 5, 4), (None, None, 4)]:
+        field = Field("x", np.uint8, shape, CompressedImageCodec("webp", 101))
+        assert (cells(field, encode_column(field, [image]))[0] == image).all()
+    bad = {}
+    field = Field("x", np.uint8, (4, 5, 4), CompressedImageCodec("png"))
+    decode_column(
+        field,
+        encode_column(Field("x", np.uint8, (4, 5, 3), CompressedImageCodec("png")), [image[..., :3]]),
+        bad.__setitem__,
+    )
+    assert list(bad) == [0]
 
 
 @pytest.mark.parametrize(

@@ -168,6 +168,8 @@ class CompressedImageCodec(Codec):
             return f"OpenCV can't decode it ({str(error).strip()})"
         if image is None:
             return "OpenCV can't decode it"
+        if image.ndim == 3 and image.shape[2] == 3 and slot.shape[2:] == (4,):
+            image = cv2.cvtColor(image, cv2.COLOR_BGR2BGRA)
         if image.dtype != slot.dtype or image.size != slot.size or image.shape[:2] != slot.shape[:2]:
             return f"expected an image of shape {slot.shape}, found {image.dtype} of shape {image.shape}"
         channels = image.shape[2] if image.ndim == 3 else 1
@@ -179,7 +181,9 @@ class CompressedImageCodec(Codec):
 
 
 def _shape(field: UnischemaField, header: ImageHeader) -> tuple[int, ...]:
+    # WebP drops an alpha that is opaque all over.
     # A grey image fits (H, W) and (H, W, 1); one of several channels never fits (H, W).
     if len(field.shape) == 2 and header.channels == 1:
         return (header.height, header.width)
-    return (header.height, header.width, header.channels)
+    opaque = header.channels == 3 and field.shape[-1] == 4 and header.kind == "webp"
+    return (header.height, header.width, 4 if opaque else header.channels)

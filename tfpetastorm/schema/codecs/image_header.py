@@ -19,12 +19,13 @@ _JPEG_ALONE = frozenset({0x01, *range(0xD0, 0xD8)})  # markers without a length
 
 
 class ImageHeader(NamedTuple):
-    """Size in pixels, channels, and bits a channel (8 or 16) of the image as it will be decoded."""
+    """Size in pixels, channels, and bits a channel (8 or 16) of the image as it will be decoded; its format."""
 
     height: int
     width: int
     channels: int
     bits: int
+    kind: str
 
 
 def read_image_header(cell: Array) -> ImageHeader | str:
@@ -51,7 +52,7 @@ def _png(cell: Array, start: bytes) -> ImageHeader | str:
     # OpenCV returns what it has of an image that is cut off: the end must be there.
     if _PNG_END not in cell[-64:].tobytes() and _PNG_END not in cell.tobytes():
         return "a PNG image that is cut off"
-    return ImageHeader(height, width, channels, 16 if start[24] == 16 else 8)
+    return ImageHeader(height, width, channels, 16 if start[24] == 16 else 8, "png")
 
 
 def _jpeg(start: bytes, cell: Array) -> ImageHeader | str | None:
@@ -82,7 +83,7 @@ def _jpeg(start: bytes, cell: Array) -> ImageHeader | str | None:
         return f"a JPEG image of {frame[0]} bits"
     # Four components (CMYK) are decoded to colours.
     channels = 1 if frame[5] == 1 else 3
-    return ImageHeader(int.from_bytes(frame[1:3], "big"), int.from_bytes(frame[3:5], "big"), channels, 8)
+    return ImageHeader(int.from_bytes(frame[1:3], "big"), int.from_bytes(frame[3:5], "big"), channels, 8, "jpeg")
 
 
 def _webp(cell: Array, start: bytes) -> ImageHeader | str:
@@ -91,11 +92,11 @@ def _webp(cell: Array, start: bytes) -> ImageHeader | str:
     kind = start[12:16]
     if kind == b"VP8X":
         width, height = 1 + int.from_bytes(start[24:27], "little"), 1 + int.from_bytes(start[27:30], "little")
-        return ImageHeader(height, width, 4 if start[20] & 0x10 else 3, 8)
+        return ImageHeader(height, width, 4 if start[20] & 0x10 else 3, 8, "webp")
     if kind == b"VP8L" and start[20] == 0x2F:
         bits = int.from_bytes(start[21:25], "little")
-        return ImageHeader(1 + (bits >> 14 & 0x3FFF), 1 + (bits & 0x3FFF), 4 if bits >> 28 & 1 else 3, 8)
+        return ImageHeader(1 + (bits >> 14 & 0x3FFF), 1 + (bits & 0x3FFF), 4 if bits >> 28 & 1 else 3, 8, "webp")
     if kind == b"VP8 " and start[23:26] == b"\x9d\x01\x2a":
         width, height = int.from_bytes(start[26:28], "little"), int.from_bytes(start[28:30], "little")
-        return ImageHeader(height & 0x3FFF, width & 0x3FFF, 3, 8)
+        return ImageHeader(height & 0x3FFF, width & 0x3FFF, 3, 8, "webp")
     return "a malformed WebP header"
