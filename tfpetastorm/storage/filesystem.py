@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
-from urllib.parse import unquote, urlsplit, urlunsplit
+from urllib.parse import unquote
 
 import pyarrow as pa
 import pyarrow.fs as pafs
@@ -27,6 +27,8 @@ _SCHEME = re.compile(r"^([a-zA-Z][a-zA-Z0-9+.-]+)(::|://)")
 _FILE_URL = re.compile(r"^file:(//(localhost)?(?=/))?(?=/)", re.IGNORECASE)
 #: Hadoop's older names of S3.
 _ALIASES = {"s3a": "s3", "s3n": "s3"}
+#: `abfs://container@account/…` is an address, not a credential.
+_CONTAINERS = ("abfs", "abfss", "wasb", "wasbs")
 _HDFS_REMEDY = (
     "Install a Hadoop client with libhdfs and a Java runtime, set JAVA_HOME and HADOOP_HOME (or ARROW_LIBHDFS_DIR to "
     "the folder of libhdfs.so), and CLASSPATH to the output of `hadoop classpath --glob`"
@@ -99,22 +101,23 @@ def resolve(url: Url, filesystem: Any = None, *, glob: bool = True) -> Location:
 
 def redact(url: str) -> str:
     """`url` without user name, password and query values, fit for a message."""
-    if not _SCHEME.match(url):
+    scheme, separator, rest = url.partition("://")
+    if not _SCHEME.match(url) or not separator:
         return url
-    head, chain, last = url.rpartition("::")
-    try:
-        parts = urlsplit(last)
-    except ValueError:  # such as an unclosed "[": nothing of it can be told apart
-        return f"{last.partition('://')[0]}://…"
-    netloc = parts.netloc
-    # A "/" or "?" in an unquoted secret ends the netloc too early, so look for the "@" in all that follows.
-    rest = last.partition("://")[2]
-    if "@" in rest and not _container_url(parts.scheme, netloc):
-        netloc, _, path = rest.rpartition("@")[2].partition("/")
-        path = "/" + path.partition("?")[0] if path else ""
-        return f"{head}{chain}{parts.scheme}://{netloc.partition('?')[0]}{path}"
-    query = "&".join(f"{part.partition('=')[0]}=…" for part in parts.query.split("&")) if parts.query else ""
-    return head + chain + urlunsplit((parts.scheme, netloc, parts.path, query, ""))
+    kept = ""
+    container, at, below = rest.partition("@")
+    if at and scheme.lower() in _CONTAINERS and not re.search("[:/]", container):
+        kept, rest = container + at, below
+    else:
+        # To the last "@": a secret that isn't quoted may hold any character, "/" and "::" and "@" too.
+        rest = rest.rpartition("@")[2]
+    rest, _, query = rest.partition("?")
+    host, slash, path = rest.partition("/")
+    name, colon, port = host.rpartition(":")
+    if colon and not port.isdigit() and not host.endswith("]"):
+        host = name + ":…"
+    shown = "&".join(part.partition("=")[0] + "=…" for part in query.split("&")) if query else ""
+    return f"{scheme}://{kept}{host}{slash}{path}{'?' if shown else ''}{shown}"
 
 
 def is_local(filesystem: pafs.FileSystem) -> bool:
@@ -125,11 +128,6 @@ def is_local(filesystem: pafs.FileSystem) -> bool:
 def join(root: str, name: str) -> str:
     """The path of `name` under `root`."""
     return posixpath.join(root, name) if root else name
-
-
-def _container_url(scheme: str, netloc: str) -> bool:
-    # abfs://container@account/… is an address, not a credential.
-    return scheme.lower() in ("abfs", "abfss", "wasb", "wasbs") and ":" not in netloc.partition("@")[0]
 
 
 def _text(url: str | os.PathLike[str]) -> str:

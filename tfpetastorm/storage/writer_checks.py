@@ -50,7 +50,7 @@ def _has_codec(compression: str) -> bool:
 
 
 def schema_for(commit: Commit, schema: Unischema | None) -> Unischema:
-    """The schema to write by; for an append that of the dataset, which `schema` must equal, or `SchemaMismatchError`."""
+    """The schema to write by: for an append the dataset's. Raises `SchemaMismatchError` if `schema` differs from it."""
     old = commit.existing
     if schema is not None and not isinstance(schema, Unischema):
         raise OptionError(f"schema= takes a Unischema, not {type(schema).__name__}.")
