@@ -70,7 +70,8 @@ def _mark(reached: bool, has_target: bool = True) -> str:
 
 def _show(results: dict[str, Any], console: Console) -> None:
     if results["contests"]:
-        table = Table("contest", title="Rates, as ratios (median of rounds)", title_justify="left")
+        table = Table(title="Rates, as ratios (median of rounds)", title_justify="left")
+        table.add_column("contest", min_width=32)
         for heading in ("ours /s", "reference /s", "ratio", "rounds", "target"):
             table.add_column(heading, justify="right", no_wrap=True)
         table.add_column("")
@@ -131,7 +132,8 @@ def main() -> int:
     for name in dict.fromkeys([need for one in contests for need in CONTESTS[one].needs] + [w[0] for w in weighings]):
         dataset(name, scale)
 
-    console = Console()
+    # A pipe has no width; 80 columns would break every line.
+    console = Console() if sys.stdout.isatty() else Console(width=130)
     results: dict[str, Any] = {"versions": _versions(), "scale": scale, "rounds": rounds, "contests": {}, "memory": []}
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True) as progress:
