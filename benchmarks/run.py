@@ -71,7 +71,7 @@ def _mark(reached: bool, has_target: bool = True) -> str:
 def _show(results: dict[str, Any], console: Console) -> None:
     if results["contests"]:
         table = Table(title="Rates, as ratios (median of rounds)", title_justify="left")
-        table.add_column("contest", min_width=32)
+        table.add_column("contest", min_width=24)
         for heading in ("ours /s", "reference /s", "ratio", "rounds", "target"):
             table.add_column(heading, justify="right", no_wrap=True)
         table.add_column("")
