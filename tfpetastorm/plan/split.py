@@ -14,6 +14,7 @@ import numpy as np
 
 from tfpetastorm.errors import OptionError
 from tfpetastorm.plan.hashing import hash_rows, key64, mix64
+from tfpetastorm.plan.numbers import whole_number
 from tfpetastorm.schema.columns import Array
 
 
@@ -44,6 +45,7 @@ class Split:
         if any(not 0 < share <= 1 for share in parts.values()) or sum(parts.values()) > 1 + 1e-9:
             raise OptionError(f"split shares must lie in (0, 1] and sum to at most 1; found {parts}.")
         object.__setattr__(self, "parts", MappingProxyType(parts))
+        object.__setattr__(self, "salt", whole_number("salt", self.salt))
 
     def __reduce__(self) -> tuple[object, ...]:
         # A mapping proxy does not pickle; worker processes get the plain dict.

@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from tfpetastorm.errors import DamagedDataError, OptionError, Place
 from tfpetastorm.plan.epochs import EpochPlan
+from tfpetastorm.plan.numbers import whole_number
 from tfpetastorm.plan.order import Shuffle
 from tfpetastorm.plan.split import Split
 from tfpetastorm.pool.options import PoolOptions
@@ -25,7 +26,7 @@ from tfpetastorm.schema.codecs.base import Codec
 from tfpetastorm.storage.dataset import StoredDataset
 from tfpetastorm.storage.inventory import DataFile
 from tfpetastorm.storage.opening import open_dataset
-from tfpetastorm.tfdata.planning import check_batch_size, plan_tasks
+from tfpetastorm.tfdata.planning import plan_tasks
 from tfpetastorm.tfdata.skip import Skip, SkipLedger
 from tfpetastorm.tfdata.source import ElementSource, SourceStats, unconverted
 from tfpetastorm.tfdata.structure import Padding, Structure, dense_row
@@ -107,9 +108,10 @@ def make_dataset(
         MemoryBudgetError: one read task exceeds the budget. Errors met while reading surface from the iterator as
         `tf.errors.OpError` with the message of ours.
     """
-    check_batch_size(batch_size)
-    if epochs is not None and (isinstance(epochs, bool) or epochs < 1):
-        raise OptionError(f"epochs is a positive number, or None for endless; not {epochs!r}.")
+    batch_size = None if batch_size is None else whole_number("batch_size", batch_size, 1)
+    epochs = None if epochs is None else whole_number("epochs", epochs, 1)
+    epoch = None if epoch is None else whole_number("epoch", epoch, 0)
+    seed = secrets.randbits(63) if seed is None else whole_number("seed", seed)
     options = PoolOptions.of(pool)
     skip = Skip.of(on_error)
     lost: list[Damage] = []
@@ -133,7 +135,7 @@ def make_dataset(
         planned.tasks,
         planned.rows,
         Shuffle.of(shuffle),
-        secrets.randbits(63) if seed is None else seed,
+        seed,
         epochs,
         epoch or 0,
         epoch is not None,

@@ -11,7 +11,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import track
 
-from tfpetastorm.errors import MemoryBudgetError, OptionError
+from tfpetastorm.errors import MemoryBudgetError
 from tfpetastorm.plan.tasks import TaskTable, slice_row_groups
 from tfpetastorm.pool.options import PoolOptions
 from tfpetastorm.read.cost import row_bytes
@@ -108,12 +108,3 @@ def _index_key(spec: ReadSpec, tasks: TaskTable) -> str | None:
     for array in (tasks.row_group, tasks.start, tasks.stop):
         digest.update(np.ascontiguousarray(array).tobytes())
     return "rows:" + digest.hexdigest()
-
-
-def check_batch_size(batch_size: object) -> None:
-    """Raises OptionError unless it is None or a positive integer."""
-    valid = isinstance(batch_size, int) and not isinstance(batch_size, bool) and batch_size > 0
-    if batch_size is not None and not valid:
-        raise OptionError(
-            f"batch_size is a positive number of rows, or None for one element a row; not {batch_size!r}."
-        )
