@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfpetastorm.errors import DamagedDataError, TfpetastormError
+from tfpetastorm.errors import DamagedDataError, DatasetChangedError, TfpetastormError, describe
 from tfpetastorm.plan.epochs import EpochPlan, Key
 from tfpetastorm.pool.lookahead import LookAhead, PoolStats, Sequence
 from tfpetastorm.pool.options import PoolOptions
@@ -87,6 +87,8 @@ class ElementSource:
             self._counts += result.counts
         expected = int(self.plan.rows[self._index(key)])
         if result.rows != expected:
+            if not result.damage:
+                raise self._unexpected(key, expected, result.rows)
             result = self._refill(result, expected, key)
         return flatten(result.columns, self.fields)
 
@@ -104,6 +106,19 @@ class ElementSource:
             if other.rows:
                 return _rows_of(other, np.arange(expected) % other.rows)
         raise DamagedDataError("No row of the dataset can be read: every row group is damaged. Restore the files.")
+
+    def _unexpected(self, key: Key, expected: int, found: int) -> DatasetChangedError:
+        task = self._task_of(key)
+        return DatasetChangedError(
+            describe(
+                "where= or split= gives another number of rows than when it was counted",
+                self._reader.spec.source.place(task.row_group),
+                expected=f"{expected} rows",
+                found=f"{found} rows",
+                remedy="If the file was written anew, open the dataset again; a where= function must give the same "
+                "rows the same answer every time.",
+            )
+        )
 
     def _index(self, key: Key) -> int:
         with self._lock:
