@@ -6,7 +6,9 @@ also prunes row groups by statistics and hive partitions; a Python function on c
 
 from __future__ import annotations
 
+import hashlib
 import inspect
+import pickle
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -33,12 +35,16 @@ class ExpressionPredicate:
 
     @property
     def key(self) -> str:
-        """A stable name, for caching counts."""
-        return str(self.expression)
+        """A name that no other expression has, for caching counts. Only ever hashed: nothing is unpickled."""
+        # Its text won't do: pyarrow leaves out the middle of a long list of values.
+        return hashlib.sha256(pickle.dumps(self.expression)).hexdigest()
 
-    def mask(self, table: pa.Table) -> Array:
+    def mask(self, table: pa.Table, rows: int) -> Array:
         """bool `[rows]` for a table that has `fields` as columns."""
-        if not table.num_rows:
+        if not table.num_columns:
+            # An expression without fields, such as a scalar: one value for all rows.
+            return np.broadcast_to(self.mask(pa.table({"": [True]}), 1), rows)
+        if not rows:
             return np.zeros(0, bool)
         selected = pads.dataset(table).to_table(columns={"keep": self.expression}, use_threads=False)["keep"]
         return np.asarray(pc.fill_null(selected, False).to_numpy(), bool)

@@ -169,9 +169,9 @@ class TaskReader:
         self, task: ReadTask, where: Predicate, arrays: dict[str, pa.Array], numbers: Array, progress: _Progress
     ) -> Array:
         if isinstance(where, ExpressionPredicate):
-            table = {name: self._plain(self.spec.schema.fields[name], arrays[name]) for name in where.fields}
             try:
-                return where.mask(pa.table(table))
+                table = {name: self._plain(self.spec.schema.fields[name], arrays[name]) for name in where.fields}
+                return where.mask(pa.table(table), len(numbers))
             except pa.ArrowException as error:
                 place = self.spec.source.place(task.row_group)
                 raise TransformError(f"where= can't be evaluated ({place}): {error}") from error

@@ -76,7 +76,7 @@ def _counted(
     ledger: SkipLedger,
 ) -> Array:
     """int64 `[n]`: the rows of each task that come out, by an index pass over just the columns that decide it."""
-    key = _index_key(spec, tasks)
+    key = _index_key(dataset, spec, tasks)
     if key is not None:
         known = dataset.get_counts(key)
         if known is not None and len(known) == len(tasks):
@@ -98,13 +98,17 @@ def _counted(
     return rows
 
 
-def _index_key(spec: ReadSpec, tasks: TaskTable) -> str | None:
-    """Names what was counted, for the cache; None where that can't be named (a Python function)."""
+def _index_key(dataset: StoredDataset, spec: ReadSpec, tasks: TaskTable) -> str | None:
+    """Names what was counted, for the cache; None where that can't be named (a Python function, or files of which
+    nobody can tell whether they were written anew in the same size)."""
     if spec.where is not None and not isinstance(spec.where, ExpressionPredicate):
+        return None
+    times = [file.mtime_ns for file in dataset.files]
+    if min(times) < 0:
         return None
     where = spec.where.key if spec.where is not None else ""
     split = None if spec.split is None else spec.split.__reduce__()[1]
-    digest = hashlib.sha256(repr((where, split)).encode())
+    digest = hashlib.sha256(repr((where, split, times)).encode())
     for array in (tasks.row_group, tasks.start, tasks.stop):
         digest.update(np.ascontiguousarray(array).tobytes())
     return "rows:" + digest.hexdigest()

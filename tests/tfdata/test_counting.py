@@ -1,0 +1,81 @@
+"""The index pass that counts what `where=` and `split=` leave: what it may rest on, and that reading agrees with it."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+import tensorflow as tf
+
+import tfpetastorm as tps
+from tfpetastorm.errors import OptionError
+
+
+def ids_of(dataset):
+    return [int(i) for batch in dataset.as_numpy_iterator() for i in batch["id"]]
+
+
+@pytest.fixture
+def numbers(tmp_path):
+    folder = tmp_path / "numbers"
+    folder.mkdir()
+    write(folder / "a.parquet", np.arange(100))
+    return folder
+
+
+def write(file, values):
+    """Always in as many bytes."""
+    pq.write_table(pa.table({"id": values}), file, compression="none", use_dictionary=False)
+
+
+def test_cached_counts_of_long_lists_of_values_are_told_apart(numbers):
+    """pyarrow prints only the first and last ten values of a list."""
+    few = [*range(15), *[-1] * 70, *range(85, 100)]
+    many = list(range(100))
+    for values in (few, many):
+        where = pc.field("id").isin(values)
+        dataset = tps.make_dataset(numbers, where=where, batch_size=7, sidecar="always")
+        assert ids_of(dataset) == sorted({value for value in values if value >= 0})
+
+
+def test_cached_counts_do_not_outlive_the_files(numbers):
+    """The same size, the same footer, other values."""
+
+    def count(threshold):
+        dataset = tps.make_dataset(numbers, where=[("id", "<", threshold)], batch_size=7, sidecar="always")
+        return int(dataset.cardinality()), ids_of(dataset)
+
+    assert count(50)[1] == list(range(50))
+    file = numbers / "a.parquet"
+    before = file.stat()
+    write(file, np.arange(100) // 2)
+    os.utime(file, ns=(before.st_mtime_ns + 1, before.st_mtime_ns + 1))
+    assert file.stat().st_size == before.st_size
+    assert count(49) == (14, [i // 2 for i in range(98)])
+    assert count(50) == (15, [i // 2 for i in range(100)])
+
+
+def test_rows_that_changed_since_they_were_counted_are_an_error(plain):
+    """Not filled up with other rows, nor cut: that is for damage that the user chose to skip."""
+    answers = {"limit": 90}
+
+    def wavering(id):  # noqa: A002
+        return id < answers["limit"]
+
+    dataset = tps.make_dataset(plain, fields=["id"], where=wavering, batch_size=10, pool="inline")
+    assert ids_of(dataset) == list(range(90))
+    for limit in (85, 95):
+        answers["limit"] = limit
+        with pytest.raises(tf.errors.OpError, match=r"when it was counted.*part-0.*row group \d.*expected .* rows"):
+            ids_of(dataset)
+
+
+@pytest.mark.parametrize("where", [pc.scalar(True), pc.scalar(1) < pc.scalar(2)], ids=str)
+def test_an_expression_without_fields_holds_for_all_rows(plain, where):
+    assert ids_of(tps.make_dataset(plain, fields=["id"], where=where, batch_size=10)) == list(range(240))
+    with pytest.raises(OptionError, match="leave none"):
+        tps.make_dataset(plain, where=~where, batch_size=10)
