@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 import tfpetastorm as tps
@@ -44,3 +46,17 @@ def test_numbers_of_numpy_mean_what_pythons_do(plain):
 def test_what_is_no_such_number_is_refused(plain, option):
     with pytest.raises(OptionError, match=next(iter(option))):
         tps.make_dataset(plain, **{"batch_size": 8, **option})
+
+
+def test_a_fill_value_may_be_rounded_but_not_lost(tmp_path):
+    table = pa.table({"x": pa.array([1.5, None], pa.float32()), "h": pa.array([None, 2.0], pa.float16())})
+    pq.write_table(table, tmp_path / "a.parquet")
+    (batch,) = tps.make_dataset(tmp_path, nulls={"x": 0.1, "h": -0.1}, batch_size=2).as_numpy_iterator()
+    assert batch["x"].tolist() == [1.5, np.float32(0.1)]
+    assert batch["h"].tolist() == [np.float16(-0.1), 2.0]
+    (batch,) = tps.make_dataset(tmp_path, nulls={"x": np.nan, "h": -np.inf}, batch_size=2).as_numpy_iterator()
+    assert np.isnan(batch["x"][1])
+    assert batch["h"][0] == -np.inf
+    for fill in ({"x": 1e39, "h": 0}, {"x": 0, "h": 1e6}, {"x": "0", "h": 0}, {"x": 1j, "h": 0}):
+        with pytest.raises(OptionError, match="can't fill field"):
+            tps.make_dataset(tmp_path, nulls=fill, batch_size=2)

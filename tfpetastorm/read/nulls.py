@@ -119,9 +119,11 @@ def _fill_column(value: Any, field: UnischemaField) -> Column:
     try:
         if not field.is_text:
             raw = np.asarray(value)
+            if raw.dtype.kind == "c":
+                raise OptionError(f"{value!r} is complex")
             with np.errstate(all="ignore"):
                 cell = raw.astype(field.dtype)
-            if field.kind == "number" and not np.array_equal(cell, raw, equal_nan=field.dtype.kind == "f"):
+            if field.kind == "number" and not _same_numbers(cell, raw):
                 raise OptionError(f"{value!r} is not a {field.dtype}")
             if not field.ragged_rank:
                 cell = np.broadcast_to(cell, tuple(size for size in field.shape if size is not None))
@@ -138,6 +140,13 @@ def _fill_column(value: Any, field: UnischemaField) -> Column:
         return from_face(np.array(cell)[None], field, 1)
     except (TypeError, ValueError, OverflowError, TfpetastormError) as error:
         raise OptionError(f"nulls: {value!r} can't fill field {field.name!r} ({field}): {error}") from error
+
+
+def _same_numbers(cell: Array, raw: Array) -> bool:
+    """Whether a cast kept the numbers; what rounding does to floats is as meant, but not that they become infinite."""
+    if cell.dtype.kind == "f" and raw.dtype.kind in "iuf":
+        return np.array_equal(np.isfinite(cell), np.isfinite(raw))
+    return np.array_equal(cell, raw)
 
 
 def _filled(column: Column, fill: Column, valid: Array) -> Column:
