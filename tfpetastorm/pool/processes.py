@@ -115,7 +115,14 @@ class ProcessExecutor(ThreadPoolExecutor):
 
     def __init__(self, workers: int, spec: object) -> None:
         super().__init__(workers, thread_name_prefix="tfpetastorm-process")
-        self._spec = cloudpickle.dumps(spec)
+        try:
+            self._spec = cloudpickle.dumps(spec)
+        except Exception as error:
+            raise PoolError(
+                f"The functions, codecs or filesystem of this dataset can't be sent to worker processes: {error}. "
+                "Let a function make what can't be pickled (locks, open files, connections) itself, or use "
+                "pool='thread'."
+            ) from error
         self._idle: list[WorkerProcess] = []
         self._all: set[WorkerProcess] = set()
         self._guard = threading.Lock()

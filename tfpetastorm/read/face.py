@@ -71,11 +71,7 @@ def from_face(value: Any, field: UnischemaField, rows: int) -> Column:
     if field.kind in ("text", "bytes", "decimal"):
         flat = np.asarray(value, object)
         _check_shape(flat.shape, rows, field)
-        items = [str(item) if field.kind == "decimal" else item for item in flat.reshape(-1)]
-        try:
-            return Column(text_of_objects(items, field.kind != "bytes"), inner=field.inner_shape)
-        except (pa.ArrowException, TypeError) as error:
-            raise TransformError(f"A transform's field {field.name!r} is not {field.kind}: {error}") from error
+        return Column(_text(flat.reshape(-1).tolist(), field), inner=field.inner_shape)
     array = np.asarray(value)
     _check_shape(array.shape, rows, field)
     if array.dtype != field.dtype:
@@ -107,8 +103,8 @@ def _ragged(value: Any, field: UnischemaField, rows: int) -> Column:
             outer = np.array([int(np.prod(cell.shape[: depth + 1])) for cell in cells], np.int64)
             lengths = np.repeat(inner, outer)
     if field.kind in ("text", "bytes", "decimal"):
-        flat = [str(x) if field.kind == "decimal" else x for cell in cells for x in cell.reshape(-1)]
-        return Column(text_of_objects(flat, field.kind != "bytes"), tuple(splits), inner=field.inner_shape)
+        flat = [item for cell in cells for item in cell.reshape(-1).tolist()]
+        return Column(_text(flat, field), tuple(splits), inner=field.inner_shape)
     wrong = [cell.dtype for cell in cells if cell.dtype != field.dtype and cell.size]
     if wrong:
         raise TransformError(_wrong_dtype(field, wrong[0]))
@@ -117,6 +113,24 @@ def _ragged(value: Any, field: UnischemaField, rows: int) -> Column:
         flat_cells = [cell.reshape(-1, *field.inner_shape).astype(field.dtype, copy=False) for cell in cells]
         np.concatenate(flat_cells, out=items)
     return Column(items, tuple(splits), inner=field.inner_shape)
+
+
+def _text(items: list[Any], field: UnischemaField) -> Text:
+    """Text of `str`, `bytes` or `Decimal` objects. Raises TransformError for any other, None among them."""
+    kind: type = {"text": str, "bytes": bytes, "decimal": Decimal}[field.kind]
+    for item in items:
+        if not isinstance(item, kind):
+            raise TransformError(
+                describe(
+                    f"Field {field.name!r} of a transform's output has a wrong item",
+                    expected=kind.__name__,
+                    found="None" if item is None else f"{type(item).__name__} {item!r:.60}",
+                )
+            )
+    try:
+        return text_of_objects([str(item) for item in items] if field.kind == "decimal" else items, kind is not bytes)
+    except (pa.ArrowException, UnicodeError) as error:
+        raise TransformError(f"Field {field.name!r} of a transform's output is not {field.kind}: {error}") from error
 
 
 def _aligned(array: Array) -> Array:

@@ -69,7 +69,7 @@ class ColumnPredicate:
         """bool `[rows]`. Raises TransformError if the function fails or returns something else."""
         try:
             mask = np.asarray(self.function(*arrays))
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise TransformError(f"The where= function failed with {type(error).__name__}: {error}") from error
         if mask.shape != (rows,) or mask.dtype != bool:
             raise TransformError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -44,6 +45,8 @@ class Transform:
         both = {field.name for field in self.edit_fields} & set(self.removed_fields)
         if both:
             raise OptionError(f"transform: fields {sorted(both)} are both edited and removed.")
+        if function is None and self.edit_fields:
+            raise OptionError(f"transform: nothing computes the fields {[f.name for f in self.edit_fields]}.")
         if any(field.nullable for field in self.edit_fields):
             raise OptionError("transform: a function's output has no nulls; declare edit_fields without nullable=True.")
 
@@ -77,17 +80,17 @@ class Transform:
     ) -> dict[str, Column]:
         """The columns after the function. Raises TransformError if it fails or returns other than declared."""
         if self.function is None:
-            missing = [field.name for field in after if field.name not in columns]
-            if missing:
-                raise TransformError(f"transform: nothing computes the fields {missing}; give a function.")
             return {field.name: columns[field.name] for field in after}
         given = {field.name: to_face(columns[field.name], field) for field in before}
+        # Object arrays are made for the function: what it puts into them has to be brought back.
+        objects = {name: array.ravel().tolist() for name, array in given.items() if array.dtype == object}
         try:
             returned = self.function(dict(given))
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise TransformError(f"The transform failed with {type(error).__name__}: {error}") from error
         if not isinstance(returned, Mapping):
             raise TransformError(f"The transform must return a dict of columns, not {type(returned).__name__}.")
+        same = {field.name for field in before if field in after}
         out: dict[str, Column] = {}
         for field in after:
             if field.name not in returned:
@@ -95,11 +98,12 @@ class Transform:
                     f"The transform returned no field {field.name!r}; it returned {list(returned)}. Return it, or name "
                     "it in removed_fields."
                 )
-            if returned[field.name] is given.get(field.name):
-                # Handed through untouched: the column it came from need not be checked or copied.
+            value = returned[field.name]
+            if field.name in same and value is given[field.name] and _untouched(value, objects.get(field.name)):
+                # The column it came from need not be checked or copied.
                 out[field.name] = columns[field.name]
             else:
-                out[field.name] = from_face(returned[field.name], field, rows)
+                out[field.name] = _column_of(value, field, rows)
         expected = {field.name for field in after} | set(self.removed_fields)
         undeclared = [n for n in returned if n not in expected and n not in given]
         if undeclared:
@@ -107,3 +111,18 @@ class Transform:
                 f"The transform returned fields {undeclared} that are not declared. Declare them in edit_fields."
             )
         return out
+
+
+def _untouched(array: Any, objects: list[Any] | None) -> bool:
+    """Whether an array of objects, if it is one, still holds these very objects. An array of numbers is the column."""
+    return objects is None or all(map(operator.is_, array.ravel().tolist(), objects))
+
+
+def _column_of(value: Any, field: UnischemaField, rows: int) -> Column:
+    try:
+        return from_face(value, field, rows)
+    except TransformError:
+        raise
+    except (TypeError, ValueError, OverflowError) as error:
+        what = f"Field {field.name!r} of a transform's output is no array of {field}"
+        raise TransformError(f"{what}: {error}") from error

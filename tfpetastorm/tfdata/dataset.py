@@ -222,6 +222,8 @@ def _spec(
     output = policy.fields_after(read)
     if change is not None:
         output = change.fields_after(output)
+    if not output:
+        raise OptionError("No field comes out: name at least one in fields=, and let transform= leave one.")
     predicate = predicate_of(where, list(schema.fields), stored.filter_schema)
     part = None if split is None else Split.of(split)
     by = "row" if part is None else part.by
