@@ -24,6 +24,7 @@ from tfpetastorm.schema.codecs import decode_column
 from tfpetastorm.schema.codecs.base import DEFAULT_LIMITS, Limits, bad_cell_error
 from tfpetastorm.schema.columns import Array, Column, Text
 from tfpetastorm.schema.field import UnischemaField
+from tfpetastorm.schema.memory import Recycler, lent
 from tfpetastorm.schema.unischema import Unischema
 
 
@@ -67,6 +68,10 @@ class ReadSpec:
         return [self.schema.fields[name] for name in names]
 
 
+#: Spare memory kept for the next tasks: beyond the budget, so no more than a task or two of the largest size.
+_KEEP_BYTES = 64 * 1024 * 1024
+
+
 @dataclass(eq=False)
 class _Progress:
     """What happens to one task: the damage met and the work done so far."""
@@ -86,6 +91,7 @@ class TaskReader:
     def __init__(self, spec: ReadSpec, metadata: Callable[[int], pq.FileMetaData] | None = None) -> None:
         self.spec = spec
         self._fetcher = Fetcher(spec.source, metadata)
+        self._recycler = Recycler(_KEEP_BYTES)
 
     def run(self, task: ReadTask) -> TaskResult:
         """The columns of a read task.
@@ -93,6 +99,10 @@ class TaskReader:
         Raises DamagedDataError, UnsafeDataError, DatasetChangedError, NullValueError or TransformError; where the
         spec says skip, damage is listed in the result instead.
         """
+        with lent(self._recycler):
+            return self._run(task)
+
+    def _run(self, task: ReadTask) -> TaskResult:
         progress = _Progress()
         try:
             numbers, given = self._select(task, progress)
@@ -134,8 +144,9 @@ class TaskReader:
         return TaskResult(0, {item.name: empty_column(item) for item in self.spec.output})
 
     def close(self) -> None:
-        """Lets go of open files; a later run opens them again."""
+        """Lets go of open files and spare memory; a later run gets them again."""
         self._fetcher.close()
+        self._recycler.clear()
 
     # ------------------------------------------------------------------ steps
 

@@ -7,25 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
-#: TensorFlow adopts an array without a copy only if it starts at a multiple of this many bytes
-#: (EIGEN_MAX_ALIGN_BYTES on machines with AVX-512).
-ALIGNMENT = 64
+from tfpetastorm.schema.memory import ALIGNMENT, Array, empty_aligned
 
-Array: TypeAlias = npt.NDArray[Any]
-
-
-def empty_aligned(shape: tuple[int, ...], dtype: npt.DTypeLike) -> Array:
-    """An uninitialised C-contiguous array of `shape` whose data starts at a multiple of `ALIGNMENT` bytes."""
-    dtype = np.dtype(dtype)
-    size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
-    raw = np.empty(size + ALIGNMENT, np.uint8)
-    start = -raw.ctypes.data % ALIGNMENT
-    return raw[start : start + size].view(dtype).reshape(shape)
+__all__ = ["ALIGNMENT", "Array", "Column", "Columns", "Text", "empty_aligned"]
 
 
 @dataclass(frozen=True, eq=False)
