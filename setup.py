@@ -8,6 +8,7 @@ from setuptools import find_namespace_packages, setup
 DEMO = ["scikit-learn"]
 BENCH = ["matplotlib", "psutil"]
 FSSPEC = ["fsspec"]
+JPEG = ["simplejpeg"]
 TEST = ["pytest", "pytest-timeout", "hypothesis", "psutil"]
 
 HERE = Path(__file__).parent
@@ -34,10 +35,11 @@ setup(
     ],
     extras_require={
         "fsspec": FSSPEC,
+        "jpeg": JPEG,
         "demo": DEMO,
-        "bench": BENCH,
-        "test": [*TEST, *DEMO, *FSSPEC],
-        "dev": [*TEST, *DEMO, *FSSPEC, "mypy", "ruff"],
+        "bench": [*BENCH, *JPEG],
+        "test": [*TEST, *DEMO, *FSSPEC, *JPEG],
+        "dev": [*TEST, *DEMO, *FSSPEC, *JPEG, "mypy", "ruff"],
     },
     entry_points={"console_scripts": ["tfpetastorm = tfpetastorm.cli:main"]},
     classifiers=[

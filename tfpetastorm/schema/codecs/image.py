@@ -12,6 +12,7 @@ import pyarrow as pa
 from tfpetastorm.errors import Place, SchemaError, describe
 from tfpetastorm.schema.codecs.base import BadCellError, Codec, Limits, OnBad, UnsafeReason
 from tfpetastorm.schema.codecs.cells import CellBudget, EncodedCells, cell_cost, gather, shape_problem
+from tfpetastorm.schema.codecs.fast_jpeg import IntoSlot, fast_jpeg
 from tfpetastorm.schema.codecs.fit import as_cell_array, describe_field
 from tfpetastorm.schema.codecs.image_header import ImageHeader, read_image_header
 from tfpetastorm.schema.columns import Array, Column, empty_aligned
@@ -110,6 +111,7 @@ class CompressedImageCodec(Codec):
         encoded = EncodedCells(field, array)
         if field.ragged_rank:
             return self._decode_ragged(field, encoded, on_bad, limits)
+        fast = fast_jpeg()
         # Images of one column are mostly of one kind: what to say of it is worked out once.
         verdicts: dict[ImageHeader | str, str | None] = {}
         images = empty_aligned((encoded.count, *field.inner_shape), field.dtype)
@@ -120,7 +122,7 @@ class CompressedImageCodec(Codec):
             header = read_image_header(cell)
             if header not in verdicts:
                 verdicts[header] = self._problem(field, header, limits)
-            problem = verdicts[header] or self._decode_into(images[row], cell)
+            problem = verdicts[header] or self._decode_into(images[row], cell, header, fast)
             if problem is not None:
                 images[row] = 0
                 on_bad(row, problem)
@@ -129,6 +131,7 @@ class CompressedImageCodec(Codec):
     def _decode_ragged(self, field: UnischemaField, encoded: EncodedCells, on_bad: OnBad, limits: Limits) -> Column:
         images: list[Any] = [None] * encoded.count
         budget = CellBudget(limits)
+        fast = fast_jpeg()
         for row in encoded.rows.tolist():
             cell = encoded[row]
             header = read_image_header(cell)
@@ -137,7 +140,7 @@ class CompressedImageCodec(Codec):
                 problem = budget.take(cell_cost(field, _shape(field, header), field.dtype.itemsize))
             if problem is None and not isinstance(header, str):
                 image = np.empty(_shape(field, header), field.dtype)
-                problem = self._decode_into(image, cell)
+                problem = self._decode_into(image, cell, header, fast)
                 images[row] = image if problem is None else None
             if problem is not None:
                 on_bad(row, problem)
@@ -159,8 +162,11 @@ class CompressedImageCodec(Codec):
             problem = f"expected {describe_field(field)}, found an image of {header.bits} bits"
         return problem
 
-    def _decode_into(self, slot: Array, cell: Array) -> str | None:
-        """Decode into `slot`; return why it failed, or None."""
+    def _decode_into(self, slot: Array, cell: Array, header: ImageHeader | str, fast: IntoSlot | None) -> str | None:
+        """Decode into `slot`, which the header fits; return why it failed, or None."""
+        jpeg = isinstance(header, ImageHeader) and header.kind == "jpeg" and header.channels in (1, 3)
+        if jpeg and fast is not None and slot.shape[2:] != (4,) and fast(cell, slot, self.channel_order):
+            return None
         try:
             # Unchanged: no scaling of 16 bits, no turning by EXIF.
             image = cv2.imdecode(cell, cv2.IMREAD_UNCHANGED)
