@@ -101,6 +101,9 @@ def main(descriptor: int) -> None:
             header = json.dumps(error_header(error)).encode()
         try:
             _reply(connection, header, fd)
+        except OSError:
+            # The pool was closed, or the parent is gone, while this task was running.
+            os._exit(0)
         finally:
             if fd is not None:
                 os.close(fd)
