@@ -117,5 +117,3 @@ def test_pairs_are_complementary_and_bad_splits_are_refused():
         Split("val", {"train": 0.5})
     with pytest.raises(OptionError, match="at most 1"):
         Split("a", {"a": 0.7, "b": 0.7})
-
-
