@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from decimal import Decimal
 
 import numpy as np
 import pyarrow as pa
@@ -79,3 +80,25 @@ def test_an_expression_without_fields_holds_for_all_rows(plain, where):
     assert ids_of(tps.make_dataset(plain, fields=["id"], where=where, batch_size=10)) == list(range(240))
     with pytest.raises(OptionError, match="leave none"):
         tps.make_dataset(plain, where=~where, batch_size=10)
+
+
+def test_equal_decimals_of_different_files_fall_into_one_part(tmp_path):
+    """The file with more digits writes 1.5 as 1.500."""
+    for i, scale in enumerate((1, 3)):
+        prices = pa.array([Decimal(n) / 2 for n in range(-20, 20)], pa.decimal128(20, scale))
+        table = pa.table({"id": np.arange(40) + 40 * i, "price": prices})
+        pq.write_table(table, tmp_path / f"{i}.parquet")
+    split = tps.Split("train", {"train": 0.5}, by="price")
+    found = ids_of(tps.make_dataset(tmp_path, fields=["id"], split=split, batch_size=9))
+    assert found[len(found) // 2 :] == [i + 40 for i in found[: len(found) // 2]]
+
+
+def test_parameters_with_defaults_are_the_functions_own(plain):
+    def few(id, limit=30, *, step=2):  # noqa: A002
+        return (id < limit) & (id % step == 0)
+
+    assert ids_of(tps.make_dataset(plain, fields=["id"], where=few, batch_size=9)) == list(range(0, 30, 2))
+    with pytest.raises(OptionError, match=r"\['speed'\] are not \(none may follow 'limit'\)"):
+        tps.make_dataset(plain, where=lambda id, limit=30, speed=3: id < limit, batch_size=9)  # noqa: A006
+    with pytest.raises(OptionError, match=r"\['limit'\] are not"):
+        tps.make_dataset(plain, where=lambda limit, id: id < limit, batch_size=9)  # noqa: A006

@@ -116,11 +116,22 @@ def predicate_of(where: Any, names: Sequence[str], filter_schema: pa.Schema) -> 
 
 
 def _parameters(function: Callable[..., Any], names: Sequence[str]) -> list[str]:
-    parameters = list(inspect.signature(function).parameters)
-    unknown = [name for name in parameters if name not in names]
-    if unknown or not parameters:
+    """The fields that a function asks for by its parameters, in order; it may have others if they have defaults."""
+    needed: list[str] = []
+    unknown: list[str] = []
+    filled = ""
+    for name, parameter in inspect.signature(function).parameters.items():
+        if name in names and parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD):
+            # Called by position, so a field can't follow what keeps its default.
+            (unknown if filled else needed).append(name)
+        elif parameter.default is not parameter.empty:
+            filled = name
+        else:
+            unknown.append(name)
+    if unknown or not needed:
         raise OptionError(
-            f"A where= function's parameters must be names of fields; {unknown or 'none'} are not. Fields whose names "
-            "can't be parameters are given by tfpetastorm.ColumnPredicate(fields, function)."
+            f"A where= function's parameters must be names of fields; {unknown or 'none'} are not"
+            f"{f' (none may follow {filled!r})' if filled else ''}. Fields whose names can't be parameters are given "
+            "by tfpetastorm.ColumnPredicate(fields, function)."
         )
-    return parameters
+    return needed

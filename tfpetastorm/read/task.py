@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from decimal import Decimal
 
 import numpy as np
 import pyarrow as pa
@@ -165,7 +166,8 @@ class TaskReader:
         arrays = self._fetch(task, fields, progress)
         if spec.split is not None and spec.split.by not in ("row", "row_group"):
             column = self._column(task, spec.schema.fields[spec.split.by], arrays[spec.split.by], numbers, progress)
-            mask &= spec.split.contains(value_hashes(column, key64("split", spec.split.salt)))
+            decimal = spec.schema.fields[spec.split.by].kind == "decimal"
+            mask &= spec.split.contains(value_hashes(column, key64("split", spec.split.salt), decimal))
         if spec.where is not None:
             mask &= self._passes(task, spec.where, arrays, numbers, progress)
         if progress.bad:
@@ -249,11 +251,14 @@ class TaskReader:
         return Counts(rows, progress.cells, progress.fetches, progress.bytes_fetched)
 
 
-def value_hashes(column: Column, key: np.uint64) -> Array:
-    """uint64 `[rows]`: a stable hash of each value of a scalar column; null hashes as zero or the empty string does."""
+def value_hashes(column: Column, key: np.uint64, decimal: bool = False) -> Array:
+    """uint64 `[rows]`: a stable hash of each value of a scalar column; null hashes as zero or the empty string does.
+
+    decimal: whether the text is that of Decimals, of which 1.5 and 1.50 are one value."""
     if isinstance(column.values, Text):
         distinct, codes = np.unique(text_objects(column.values, decode=False), return_inverse=True)
-        hashes = np.array([key64("value", bytes(item).hex()) for item in distinct], np.uint64)
+        items = [_normal(item) if decimal else bytes(item) for item in distinct]
+        hashes = np.array([key64("value", item.hex()) for item in items], np.uint64)
         values: Array = hashes[codes.reshape(-1)] if len(hashes) else np.zeros(0, np.uint64)
     elif column.values.dtype.kind == "f":
         # Equal values hash equally whatever their width; -0.0 equals 0.0.
@@ -261,3 +266,14 @@ def value_hashes(column: Column, key: np.uint64) -> Array:
     else:
         values = column.values.astype(np.int64).view(np.uint64)
     return mix64(mix64(values) ^ key)
+
+
+def _normal(text: bytes) -> bytes:
+    """The one text of all Decimals of a value."""
+    if not text:
+        return text
+    sign, digits, exponent = Decimal(text.decode()).as_tuple()
+    number = "".join(map(str, digits)).lstrip("0")
+    kept = number.rstrip("0")
+    # Not `normalize`, which rounds to the context's precision.
+    return f"{'-' * sign}{kept}E{int(exponent) + len(number) - len(kept)}".encode() if kept else b"0"
