@@ -71,27 +71,37 @@ class Fetcher:
         self._metadata = metadata
         self._local = threading.local()
         self._lock = threading.Lock()
-        self._at_hand: OrderedDict[tuple[int, tuple[str, ...]], Future[Fetched]] = OrderedDict()
+        # With the rows that no slice has taken yet: those are outside the budget and should not stay.
+        self._at_hand: OrderedDict[tuple[int, tuple[str, ...]], tuple[Future[Fetched], int]] = OrderedDict()
 
-    def fetch(self, row_group: int, fields: list[UnischemaField], keep: bool) -> tuple[dict[str, pa.Array], int]:
+    @property
+    def at_hand(self) -> int:
+        """How many row groups are at hand, each once for every set of fields."""
+        with self._lock:
+            return len(self._at_hand)
+
+    def fetch(
+        self, row_group: int, fields: list[UnischemaField], keep: bool, rows: int = 0
+    ) -> tuple[dict[str, pa.Array], int]:
         """The columns of a row group, and the compressed bytes that had to be fetched for them (0 if at hand).
 
         keep: whether to keep them at hand for other slices of this row group; of several threads that want them at
-        once one fetches. Raises DamagedDataError or DatasetChangedError.
+        once one fetches. rows: how many of its rows this slice takes; when all are taken, it is let go of. Raises
+        DamagedDataError or DatasetChangedError.
         """
         if not keep:
             fetched = self._read(row_group, fields)
             return fetched.arrays, fetched.bytes_fetched
         key = (row_group, tuple(field.name for field in fields))
         with self._lock:
-            future = self._at_hand.get(key)
+            future, left = self._at_hand.pop(key, (None, int(self._source.inventory.row_group_rows[row_group])))
             mine = future is None
             if future is None:
-                future = self._at_hand[key] = Future()
-                while len(self._at_hand) > _ROW_GROUPS_AT_HAND:
-                    self._at_hand.popitem(last=False)
-            else:
-                self._at_hand.move_to_end(key)
+                future = Future()
+            if left > rows:
+                self._at_hand[key] = future, left - rows
+            while len(self._at_hand) > _ROW_GROUPS_AT_HAND:
+                self._at_hand.popitem(last=False)
         if mine:
             try:
                 future.set_result(self._read(row_group, fields))

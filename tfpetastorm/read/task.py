@@ -220,7 +220,7 @@ class TaskReader:
             return {}
         rows = int(self.spec.source.inventory.row_group_rows[task.row_group])
         whole = task.start == 0 and task.stop == rows
-        arrays, spent = self._fetcher.fetch(task.row_group, fields, keep=not whole)
+        arrays, spent = self._fetcher.fetch(task.row_group, fields, not whole, task.stop - task.start)
         progress.bytes_fetched += spent
         progress.fetches += spent > 0
         if whole:
