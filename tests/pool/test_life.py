@@ -43,8 +43,27 @@ def is_worker(process: psutil.Process) -> bool:
         return False
 
 
-def threads() -> list[str]:
-    return [thread.name for thread in threading.enumerate() if thread.name.startswith("tfpetastorm")]
+class Mine:
+    """The threads and worker processes of this process that were not there before: other tests may have some."""
+
+    def __init__(self) -> None:
+        gc.collect()
+        self._before = {id(thread) for thread in self._threads()}, {worker.pid for worker in self._workers()}
+
+    def _threads(self) -> list[threading.Thread]:
+        return [thread for thread in threading.enumerate() if thread.name.startswith("tfpetastorm")]
+
+    def _workers(self) -> list[psutil.Process]:
+        return workers_of(psutil.Process())
+
+    def threads(self) -> list[str]:
+        return [thread.name for thread in self._threads() if id(thread) not in self._before[0]]
+
+    def workers(self) -> list[int]:
+        return [worker.pid for worker in self._workers() if worker.pid not in self._before[1]]
+
+    def all_gone(self) -> bool:
+        return not self.threads() and not self.workers()
 
 
 def eventually(condition, seconds=10.0):
@@ -69,40 +88,41 @@ def test_dropping_a_dataset_in_mid_epoch_leaves_nothing(url, pool):
     next(iter(warm))
     tps.close(warm)
     del warm
-    gc.collect()
+    mine = Mine()
     before = (shared_memory(), me.num_fds())
     for _ in range(5):
         dataset = tps.make_dataset(url, batch_size=64, pool=pool)
         iterator = iter(dataset)
         next(iterator)
-        assert threads()
-        assert bool(workers_of(me)) == (pool == "process")
+        assert mine.threads()
+        assert bool(mine.workers()) == (pool == "process")
         del iterator, dataset
         gc.collect()
-        assert eventually(lambda: not threads() and not workers_of(me)), (threads(), workers_of(me))
+        assert eventually(mine.all_gone), (mine.threads(), mine.workers())
     assert shared_memory() == before[0]
     assert me.num_fds() <= before[1]
 
 
 @pytest.mark.parametrize("pool", ["thread", "process"])
 def test_the_end_of_the_only_pass_and_close(url, pool):
+    mine = Mine()
     dataset = tps.make_dataset(url, batch_size=64, pool=pool)
     assert len(list(dataset)) == 313
     tps.close(dataset)
-    assert not threads()
-    assert not workers_of(psutil.Process())
+    assert mine.all_gone()
     # It may be used again, and closed again.
     assert len(list(dataset)) == 313
     tps.close(dataset)
     tps.close(dataset)
-    assert not threads()
+    assert mine.all_gone()
 
 
 def test_idle_workers_end_and_come_back(url):
+    mine = Mine()
     dataset = tps.make_dataset(url, batch_size=64, pool=tps.PoolOptions("process", 2, idle_seconds=0.3))
     iterator = iter(dataset)
     ids = next(iterator)["id"].numpy().tolist()
-    assert eventually(lambda: not threads() and not workers_of(psutil.Process()))
+    assert eventually(mine.all_gone)
     for batch in iterator:
         ids += batch["id"].numpy().tolist()
     assert ids == list(range(20_000))
@@ -110,6 +130,7 @@ def test_idle_workers_end_and_come_back(url):
 
 
 def test_a_dataset_made_inside_flat_map_works_and_ends_when_idle(url):
+    mine = Mine()
     options = tps.PoolOptions("thread", 2, idle_seconds=0.3)
     outer = tf.data.Dataset.range(3).flat_map(
         lambda _: tps.make_dataset(url, fields=["id"], batch_size=500, pool=options)
@@ -117,7 +138,7 @@ def test_a_dataset_made_inside_flat_map_works_and_ends_when_idle(url):
     gc.collect()
     ids = [int(i) for batch in outer for i in batch["id"]]
     assert ids == 3 * list(range(20_000))
-    assert eventually(lambda: not threads())
+    assert eventually(mine.all_gone)
 
 
 def start(code: str, *arguments: str) -> subprocess.Popen[str]:
