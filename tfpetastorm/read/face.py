@@ -47,18 +47,18 @@ def to_face(column: Column, field: UnischemaField) -> Array:
         items = flat.reshape(-1, *column.inner) if column.inner else flat
     else:
         items = values
-    for split in reversed(column.splits):
+    for depth in reversed(range(len(column.splits))):
+        split = column.splits[depth]
         cells = np.empty(len(split) - 1, object)
         for i in range(len(cells)):
             part = items[split[i] : split[i + 1]]
-            cells[i] = _stack(part) if part.dtype == object and split is not column.splits[-1] else part
+            if depth + 1 < len(column.splits):
+                # One rectangular array, as a cell of shape (None, None, 3) is; without items, of what is known of it.
+                empty = np.empty((0, *(size or 0 for size in field.shape[depth + 1 :])), field.dtype)
+                part = np.stack(list(part)) if len(part) else empty
+            cells[i] = part
         items = cells
     return items
-
-
-def _stack(cells: Array) -> Array:
-    """One rectangular array of equal cells, as a cell of shape (None, None, 3) is."""
-    return np.stack(list(cells)) if len(cells) else cells
 
 
 def from_face(value: Any, field: UnischemaField, rows: int) -> Column:

@@ -29,7 +29,7 @@ from tfpetastorm.storage.opening import open_dataset
 from tfpetastorm.tfdata.planning import plan_tasks
 from tfpetastorm.tfdata.skip import Skip, SkipLedger
 from tfpetastorm.tfdata.source import ElementSource, SourceStats, unconverted
-from tfpetastorm.tfdata.structure import Padding, Structure, dense_row
+from tfpetastorm.tfdata.structure import Padding, Structure
 
 #: Read tasks handed to TensorFlow ahead of need. Prefetched here, below the end of the pass, and not as batches at the
 #: end of the pipeline: TensorFlow forgets how many passes there were when it saves an iterator that has already met
@@ -254,9 +254,7 @@ def _graph(
         if batch_size is None:
             rows = tasks.unbatch()
             if any(field.ragged_rank for field in source.fields):
-                rows = rows.map(
-                    unconverted(lambda element: {name: dense_row(value) for name, value in element.items()})
-                )
+                rows = rows.map(unconverted(padding.rows))
             return rows.map(unconverted(structure.arrange))
         if padding.sizes:
             batches = tasks.rebatch(batch_size, drop_remainder).map(unconverted(padding.apply))

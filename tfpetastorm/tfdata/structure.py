@@ -51,19 +51,21 @@ class Padding:
     """Which ragged fields become dense: each batch is padded with zeros (or empty strings) to its largest row, or,
     where a size is given, every batch to that size, and longer rows cut.
 
-    sizes: by field, the size of its first dimension, or None for the batch's largest.
+    sizes: by field, the size of its first dimension, or None for the batch's largest. shapes: by field, its shape.
     """
 
     sizes: dict[str, int | None]
+    shapes: dict[str, tuple[int | None, ...]]
 
     @classmethod
     def of(cls, ragged: Any, fields: Sequence[UnischemaField]) -> Padding:
         """ragged: "ragged" for none, "pad" for all, or a mapping from fields to "pad", "ragged" or a size."""
-        names = [field.name for field in fields if field.ragged_rank]
+        shapes = {field.name: field.shape for field in fields if field.ragged_rank}
+        names = list(shapes)
         if ragged == "ragged":
-            return cls({})
+            return cls({}, shapes)
         if ragged == "pad":
-            return cls(dict.fromkeys(names))
+            return cls(dict.fromkeys(names), shapes)
         if not isinstance(ragged, dict):
             raise OptionError(f'ragged takes "ragged", "pad" or a mapping of fields, not {ragged!r}.')
         sizes: dict[str, int | None] = {}
@@ -76,22 +78,23 @@ class Padding:
                 sizes[name] = value
             elif value != "ragged":
                 raise OptionError(f'ragged[{name!r}] is "pad", "ragged" or a size, not {value!r}.')
-        return cls(sizes)
+        return cls(sizes, shapes)
 
     def apply(self, element: dict[str, Any]) -> dict[str, Any]:
         """The element with its padded fields dense."""
         return {
-            name: _padded(value, self.sizes[name]) if name in self.sizes else value for name, value in element.items()
+            name: _padded(value, self.sizes[name], self.shapes[name]) if name in self.sizes else value
+            for name, value in element.items()
+        }
+
+    def rows(self, element: dict[str, Any]) -> dict[str, Any]:
+        """An element that is one row, its ragged cells dense: every cell is rectangular."""
+        return {
+            name: value.to_tensor(shape=self.shapes[name]) if isinstance(value, tf.RaggedTensor) else value
+            for name, value in element.items()
         }
 
 
-def _padded(value: Any, size: int | None) -> Any:
-    if size is None:
-        return value.to_tensor()
-    shape = value.shape.as_list()
-    return value.to_tensor(shape=[None, size, *shape[2:]])
-
-
-def dense_row(value: Any) -> Any:
-    """One row's cell: every cell is rectangular, so it needs no raggedness of its own."""
-    return value.to_tensor() if isinstance(value, tf.RaggedTensor) else value
+def _padded(value: Any, size: int | None, shape: tuple[int | None, ...]) -> Any:
+    # Fixed sizes are given: TensorFlow finds none in a batch of nothing but empty cells.
+    return value.to_tensor(shape=[None, *shape] if size is None else [None, size, *shape[1:]])
