@@ -138,10 +138,9 @@ def graph_values(array: pa.ChunkedArray) -> list:
         return array.cast(pa.int64()).to_pylist()
     if pa.types.is_date(kind):
         return array.cast(pa.date32()).cast(pa.int32()).to_pylist()
-    cells = array.to_pylist()
     if not (pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)):
-        return [plain(cell) for cell in cells]
-    lengths = [len(cell) for cell in cells]
+        return [plain(cell) for cell in array.to_pylist()]
+    lengths = pc.list_value_length(array).to_pylist()
     items = iter(graph_values(pa.chunked_array([pc.list_flatten(chunk) for chunk in array.chunks], kind.value_type)))
     return [[next(items) for _ in range(length)] for length in lengths]
 
@@ -209,7 +208,10 @@ def test_all_rows_and_fields_are_those_that_pyarrow_reads(data):
 
 def literal(draw, column: pa.ChunkedArray):
     """A value that is in the column, mostly, or another of its type; as Python writes it."""
-    present = [cell for cell in column.to_pylist() if cell is not None]
+    if pa.types.is_timestamp(column.type) and column.type.unit == "ns":
+        # Python's datetime can't hold them.
+        column = [None if cell is None else np.datetime64(cell, "ns") for cell in column.cast(pa.int64()).to_pylist()]
+    present = [cell for cell in (column if isinstance(column, list) else column.to_pylist()) if cell is not None]
     return draw(st.sampled_from(present)) if present else None
 
 
