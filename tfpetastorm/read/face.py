@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from tfpetastorm.errors import TransformError, describe
+from tfpetastorm.schema.codecs.base import OnBad
 from tfpetastorm.schema.columns import Array, Column, Text, empty_aligned
 from tfpetastorm.schema.field import UnischemaField
 
@@ -25,6 +26,31 @@ def text_objects(text: Text, decode: bool) -> Array:
     buffers = [None, pa.py_buffer(offsets), pa.py_buffer(data)]
     items: Array = pa.Array.from_buffers(kind, len(offsets) - 1, buffers).to_numpy(zero_copy_only=False)
     return items if text.codes is None else items[text.codes]
+
+
+def without_invalid(column: Column, on_bad: OnBad) -> Column:
+    """A column of text whose items are all UTF-8, as `str` has to be; `on_bad` is told of the other rows, whose cells
+    are left empty. Parquet promises UTF-8, but pyarrow does not look."""
+    text = column.values
+    assert isinstance(text, Text)
+    offsets = np.ascontiguousarray(text.offsets, np.int64)
+    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(np.ascontiguousarray(text.data))]
+    try:
+        pa.Array.from_buffers(pa.large_string(), len(offsets) - 1, buffers).validate(full=True)
+    except pa.ArrowInvalid:
+        pass
+    else:
+        return column
+    objects = text_objects(Text(text.offsets, text.data), decode=False).tolist()
+    damaged = np.array([item.decode(errors="ignore").encode() != item for item in objects])
+    rows = np.flatnonzero(damaged if text.codes is None else damaged[text.codes])
+    rows //= max(1, int(np.prod(column.inner, dtype=np.int64)))
+    for split in reversed(column.splits):
+        rows = np.searchsorted(split, rows, "right") - 1
+    for row in np.unique(rows):
+        on_bad(int(row), "text that is not UTF-8")
+    kept = text_of_objects([b"" if bad else item for item, bad in zip(objects, damaged, strict=True)], decode=False)
+    return Column(Text(kept.offsets, kept.data, text.codes), column.splits, column.valid, column.inner)
 
 
 def text_of_objects(items: list[Any], decode: bool) -> Text:

@@ -14,7 +14,7 @@ from tfpetastorm.errors import DamagedDataError, TransformError, UnsafeDataError
 from tfpetastorm.plan.hashing import key64, mix64
 from tfpetastorm.plan.split import Split
 from tfpetastorm.plan.tasks import ReadTask
-from tfpetastorm.read.face import text_objects, to_face
+from tfpetastorm.read.face import text_objects, to_face, without_invalid
 from tfpetastorm.read.fetch import Fetcher, Source
 from tfpetastorm.read.nulls import NullPolicy
 from tfpetastorm.read.ops import empty_column, take
@@ -191,7 +191,7 @@ class TaskReader:
         given = []
         for name in where.fields:
             stored = self.spec.schema.fields[name]
-            given.append(to_face(self._column(task, stored, arrays[name], numbers, progress), stored))
+            given.append(to_face(self._column(task, stored, arrays[name], numbers, progress, shown=True), stored))
         return where.mask_of(given, len(numbers))
 
     def _plain(self, item: UnischemaField, array: pa.Array) -> pa.Array:
@@ -213,7 +213,8 @@ class TaskReader:
             arrays.update(more)
         if not len(numbers):
             return {item.name: empty_column(item) for item in fields}
-        return {item.name: self._column(task, item, arrays[item.name], numbers, progress) for item in fields}
+        shown = self.spec.transform is not None and self.spec.transform.function is not None
+        return {item.name: self._column(task, item, arrays[item.name], numbers, progress, shown) for item in fields}
 
     def _fetch(self, task: ReadTask, fields: list[UnischemaField], progress: _Progress) -> dict[str, pa.Array]:
         if not fields:
@@ -228,9 +229,15 @@ class TaskReader:
         return {name: array.slice(task.start, task.stop - task.start) for name, array in arrays.items()}
 
     def _column(
-        self, task: ReadTask, item: UnischemaField, array: pa.Array, numbers: Array, progress: _Progress
+        self,
+        task: ReadTask,
+        item: UnischemaField,
+        array: pa.Array,
+        numbers: Array,
+        progress: _Progress,
+        shown: bool = False,
     ) -> Column:
-        """Decodes a column whose rows have these numbers in the row group."""
+        """Decodes a column whose rows have these numbers in the row group. shown: whether to a user's function."""
 
         def on_bad(row: int, reason: str) -> None:
             place = self.spec.source.place(task.row_group, int(numbers[row]), item.name)
@@ -240,7 +247,8 @@ class TaskReader:
 
         if item.codec is not None:
             progress.cells += len(array)
-        return decode_column(item, array, on_bad, limits=self.spec.limits)
+        column = decode_column(item, array, on_bad, limits=self.spec.limits)
+        return without_invalid(column, on_bad) if shown and item.kind == "text" else column
 
     def _lost(self, task: ReadTask, error: Exception, progress: _Progress) -> TaskResult:
         """The result of a task of which nothing can be read."""
