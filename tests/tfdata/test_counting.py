@@ -8,12 +8,14 @@ from decimal import Decimal
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.dataset as pads
 import pyarrow.parquet as pq
 import pytest
 import tensorflow as tf
 
 import tfpetastorm as tps
 from tfpetastorm.errors import OptionError
+from tfpetastorm.storage.where import to_expression
 
 
 def ids_of(dataset):
@@ -102,3 +104,14 @@ def test_parameters_with_defaults_are_the_functions_own(plain):
         tps.make_dataset(plain, where=lambda id, limit=30, speed=3: id < limit, batch_size=9)  # noqa: A006
     with pytest.raises(OptionError, match=r"\['limit'\] are not"):
         tps.make_dataset(plain, where=lambda limit, id: id < limit, batch_size=9)  # noqa: A006
+
+
+@pytest.mark.parametrize("how", ["in", "not in", "=", "!="])
+@pytest.mark.parametrize("zero", [0.0, -0.0])
+def test_statistics_of_zeros_prune_no_zero(tmp_path, how, zero):
+    """Writers give zeros the bounds -0.0 and 0.0."""
+    table = pa.table({"id": np.arange(6), "x": [0.0, 0.0, 1.0, -0.0, -0.0, 0.0]})
+    pq.write_table(table, tmp_path / "a.parquet", row_group_size=2)
+    where = [("x", how, [zero] if "in" in how else zero)]
+    expected = pads.dataset(table).to_table(filter=to_expression(where, table.schema))["id"].to_pylist()
+    assert ids_of(tps.make_dataset(tmp_path, where=where, batch_size=3)) == expected

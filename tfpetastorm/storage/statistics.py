@@ -115,7 +115,9 @@ def _guarantees(field: pc.Expression, kind: pa.DataType, statistics: Statistics)
     low, high = _typed(statistics.minimum, kind), _typed(statistics.maximum, kind)
     if low is not None and high is not None:
         # In these forms only does pyarrow draw conclusions from them: a bound, or null, each for itself.
-        bounds = [field == low] if low.equals(high) else [field >= low, field <= high]
+        # Zeros are written as -0.0 to 0.0, whichever they are; "== -0.0" would rule out `isin([0.0])`.
+        exact = low.equals(high) and not (pa.types.is_floating(kind) and low.as_py() == 0)
+        bounds = [field == low] if exact else [field >= low, field <= high]
         parts += bounds if never_null else [bound | field.is_null() for bound in bounds]
     return parts
 
