@@ -49,7 +49,7 @@ def test_what_is_no_such_number_is_refused(plain, option):
 
 
 def test_a_fill_value_may_be_rounded_but_not_lost(tmp_path):
-    table = pa.table({"x": pa.array([1.5, None], pa.float32()), "h": pa.array([None, 2.0], pa.float16())})
+    table = pa.table({"x": pa.array([1.5, None], pa.float32()), "h": pa.array([None, np.float16(2)], pa.float16())})
     pq.write_table(table, tmp_path / "a.parquet")
     (batch,) = tps.make_dataset(tmp_path, nulls={"x": 0.1, "h": -0.1}, batch_size=2).as_numpy_iterator()
     assert batch["x"].tolist() == [1.5, np.float32(0.1)]
