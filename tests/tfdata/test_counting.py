@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import os
 from decimal import Decimal
 
@@ -115,3 +116,15 @@ def test_statistics_of_zeros_prune_no_zero(tmp_path, how, zero):
     where = [("x", how, [zero] if "in" in how else zero)]
     expected = pads.dataset(table).to_table(filter=to_expression(where, table.schema))["id"].to_pylist()
     assert ids_of(tps.make_dataset(tmp_path, where=where, batch_size=3)) == expected
+
+
+@pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
+def test_times_of_every_unit_are_found_in_lists(tmp_path, unit):
+    times = np.array([1, 2, 3, 10**9 + 1], f"M8[{unit}]")
+    pq.write_table(pa.table({"id": np.arange(4), "at": times}), tmp_path / "a.parquet")
+    for values in ([times[1], times[3]], np.array([times[1], times[3]]), [None, times[1], times[3]]):
+        assert ids_of(tps.make_dataset(tmp_path, fields=["id"], where=[("at", "in", values)], batch_size=3)) == [1, 3]
+    second = np.datetime64(1, "s").astype(dt.datetime)
+    whole = [("at", "in", [second]), ("at", "<", np.datetime64(2, "s"))]
+    if unit == "s":
+        assert ids_of(tps.make_dataset(tmp_path, fields=["id"], where=whole, batch_size=3)) == [0]

@@ -154,9 +154,12 @@ def _term(term: Any, schema: pa.Schema) -> pc.Expression:
 
 
 def _values(name: str, values: list[Any], kind: pa.DataType) -> pa.Array:
-    scalars = [None if value is None else _scalar(name, value, kind).as_py() for value in values]
+    scalars = [None if value is None else _scalar(name, value, kind) for value in values]
     try:
-        return pa.array(scalars, kind)
+        if pa.types.is_timestamp(kind):
+            # Nanoseconds have no Python value without pandas.
+            return pa.array([None if scalar is None else scalar.cast(kind) for scalar in scalars], kind)
+        return pa.array([None if scalar is None else scalar.as_py() for scalar in scalars], kind)
     except (TypeError, ValueError, OverflowError, pa.ArrowException):
         return _wrong(name, values, kind)
 
