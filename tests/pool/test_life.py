@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import signal
@@ -40,6 +41,14 @@ def is_worker(process: psutil.Process) -> bool:
     try:
         return "tfpetastorm.pool.worker" in " ".join(process.cmdline()) and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
+        return False
+
+
+def belongs_to(process: psutil.Process, mark: str) -> bool:
+    """Whether it is a worker process of a program that `start` started with this mark as its first argument."""
+    try:
+        return is_worker(process) and process.environ().get("LIFE_TEST") == mark
+    except psutil.Error:
         return False
 
 
@@ -141,15 +150,30 @@ def test_a_dataset_made_inside_flat_map_works_and_ends_when_idle(url):
     assert eventually(mine.all_gone)
 
 
-def start(code: str, *arguments: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-c", code, *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=ENVIRONMENT,
-        start_new_session=True,
-    )
+@pytest.fixture
+def start():
+    """Starts a program in a process group of its own, which is gone after the test whatever happens."""
+    programs = []
+
+    def run(code: str, *arguments: str) -> subprocess.Popen[str]:
+        # Whoever runs the tests in the background may have Ctrl-C ignored, and children inherit that.
+        code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n" + code
+        program = subprocess.Popen(
+            [sys.executable, "-c", code, *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**ENVIRONMENT, "LIFE_TEST": arguments[0]},
+            start_new_session=True,
+        )
+        programs.append(program)
+        return program
+
+    yield run
+    for program in programs:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(program.pid, signal.SIGKILL)
+        program.communicate()
 
 
 ENDLESS = """
@@ -164,7 +188,7 @@ for i, batch in enumerate(dataset):
 
 @pytest.mark.parametrize("pool", ["thread", "process"])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_interrupting_training_leaves_no_process(url, pool, number):
+def test_interrupting_training_leaves_no_process(url, pool, number, start):
     before = shared_memory()
     program = start(ENDLESS, str(url), pool)
     assert program.stdout.readline() == "under way\n"
@@ -189,17 +213,27 @@ import tfpetastorm as tps
 from tfpetastorm.tfdata import dataset, monitor
 
 url, pool, count = sys.argv[1], sys.argv[2], int(sys.argv[3])
+
+def reap(running, most):
+    # Waits until at most this many children are left; none may take longer than its deadline.
+    while len(running) > most:
+        for child, (number, deadline) in list(running.items()):
+            if os.waitpid(child, os.WNOHANG) != (0, 0):
+                del running[child]
+            elif time.monotonic() > deadline:
+                os.kill(child, signal.SIGABRT)
+                sys.exit(f"exit {number} hung")
+        time.sleep(0.005)
+
+running = {}
 for number in range(count):
+    reap(running, 1)  # two at a time
     child = os.fork()
     if not child:
         break
-    deadline = time.monotonic() + 30
-    while os.waitpid(child, os.WNOHANG) == (0, 0):
-        if time.monotonic() > deadline:
-            os.kill(child, signal.SIGABRT)
-            sys.exit(f"exit {number} hung")
-        time.sleep(0.005)
+    running[child] = number, time.monotonic() + 60
 else:
+    reap(running, 0)
     print("done", count)
     sys.exit(0)
 
@@ -218,15 +252,16 @@ if number % 4 == 3:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # each single exit has a bound of its own
 @pytest.mark.parametrize("pool", ["inline", "thread", "process"])
-def test_a_hundred_exits_in_mid_epoch(url, pool):
+def test_a_hundred_exits_in_mid_epoch(url, pool, start):
     before = shared_memory()
     program = start(EXITS, str(url), pool, "100")
-    output, errors = program.communicate(timeout=570)
+    output, errors = program.communicate()
     assert output == "done 100\n", errors[-3000:]
     assert program.returncode == 0
     assert errors.count("ends with an exception") == 25
     assert "Fatal Python error" not in errors
     assert "core dumped" not in errors
     assert shared_memory() == before
-    assert eventually(lambda: not [p for p in psutil.process_iter() if is_worker(p) and p.ppid() == 1])
+    assert eventually(lambda: not [process for process in psutil.process_iter() if belongs_to(process, str(url))])
