@@ -128,8 +128,16 @@ class LookAhead:
     def run_now(self, task: ReadTask) -> TaskResult:
         """Runs one task in the pool outside the order, for what could not be foreseen (replacing damaged rows)."""
         with self._lock:
+            if self._exiting:
+                raise PoolError("The interpreter is exiting.")
             future = self._start().submit(self._run, task)
-        return future.result()
+            self._active += 1
+        try:
+            return future.result()
+        finally:
+            with self._lock:
+                self._active -= 1
+                self._last_use = time.monotonic()
 
     def _request(self, key: Key, then: Key | None) -> Future[TaskResult]:
         with self._lock:
