@@ -128,3 +128,16 @@ def test_times_of_every_unit_are_found_in_lists(tmp_path, unit):
     whole = [("at", "in", [second]), ("at", "<", np.datetime64(2, "s"))]
     if unit == "s":
         assert ids_of(tps.make_dataset(tmp_path, fields=["id"], where=whole, batch_size=3)) == [0]
+
+
+def test_uint64_beyond_int64_in_filters(tmp_path):
+    values = [0, 713, 2**64 - 1, 2**63 + 5]
+    pq.write_table(pa.table({"u": pa.array(values, pa.uint64())}), tmp_path / "x.parquet", row_group_size=2)
+
+    def passing(where):
+        dataset = tps.make_dataset(tmp_path, where=where, nulls={"u": 0}, batch_size=9, pool="inline")
+        return [int(value) for batch in dataset for value in batch["u"]]
+
+    assert passing([("u", "!=", 0)]) == values[1:]
+    assert passing([("u", ">", 2**63)]) == values[2:]
+    assert passing([("u", "in", [2**64 - 1, 713])]) == values[1:3]

@@ -168,7 +168,10 @@ def _scalar(name: str, value: Any, kind: pa.DataType) -> pa.Scalar:
     try:
         if isinstance(value, np.datetime64):
             return pa.array(np.array([value]))[0].cast(kind)
-        scalar = pa.scalar(value.item() if isinstance(value, (np.generic, np.ndarray)) else value)
+        value = value.item() if isinstance(value, (np.generic, np.ndarray)) else value
+        if pa.types.is_uint64(kind) and isinstance(value, int) and value >= 0:
+            return pa.scalar(value, kind)  # pyarrow would bring the column to int64, which holds half of it
+        scalar = pa.scalar(value)
         if pa.types.is_decimal(kind) and (pa.types.is_integer(scalar.type) or pa.types.is_decimal(scalar.type)):
             return pa.scalar(Decimal(scalar.as_py()), kind)  # pyarrow has no common type for long integers
         textual = pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_binary(kind)
