@@ -125,6 +125,21 @@ def test_a_killed_worker_costs_nothing_but_time(numbers):
     assert killed
 
 
+def test_workers_killed_while_idle_are_replaced(numbers):
+    dataset = tps.make_dataset(numbers, batch_size=64, shuffle=True, seed=4, pool=tps.PoolOptions("process", 5))
+    iterator = iter(dataset)
+    first = next(iterator)["id"].numpy().tolist()
+    time.sleep(0.5)  # until look-ahead is full and every worker idle
+    workers = [child for child in psutil.Process().children() if "pool.worker" in " ".join(child.cmdline())]
+    assert len(workers) >= 5
+    for worker in workers:
+        worker.send_signal(signal.SIGKILL)
+    psutil.wait_procs(workers, timeout=5)
+    rest = [int(i) for batch in iterator for i in batch["id"]]
+    expected = tps.make_dataset(numbers, fields=["id"], batch_size=4000, shuffle=True, seed=4)
+    assert first + rest == next(iter(expected))["id"].numpy().tolist()
+
+
 def test_a_task_that_kills_its_worker_again_and_again_is_an_error_that_names_it(numbers):
     def deadly(columns):
         if 250 in columns["id"]:

@@ -158,15 +158,17 @@ class ProcessExecutor(ThreadPoolExecutor):
         with self._guard:
             if self._closed:
                 raise PoolError("The process pool is closed.")
+            # Those that were killed while they had nothing to do are no death of this task's.
+            dead = [worker for worker in self._idle if worker.exit_code is not None]
+            self._idle = [worker for worker in self._idle if worker not in dead]
+            self._all.difference_update(dead)
             # The worker that has this row group at hand need not fetch it again for the next slice.
-            for i, worker in enumerate(self._idle):
-                if worker.last_row_group == task.row_group:
-                    return self._idle.pop(i)
-            if self._idle:
-                return self._idle.pop()
-            worker = WorkerProcess(self._spec)
-            self._all.add(worker)
-            return worker
+            self._idle.sort(key=lambda worker: worker.last_row_group == task.row_group)
+            taken = self._idle.pop() if self._idle else WorkerProcess(self._spec)
+            self._all.add(taken)
+        for worker in dead:
+            worker.close()
+        return taken
 
     def _give_back(self, worker: WorkerProcess) -> None:
         with self._guard:
