@@ -230,7 +230,10 @@ def test_filters_leave_the_rows_that_pyarrow_leaves(data):
     scalars = [
         column.name
         for column in table.schema
-        if not pa.types.is_nested(column.type) and not pa.types.is_float16(column.type)
+        # pyarrow 15 does not count lists of a fixed size among the nested types.
+        if not pa.types.is_nested(column.type)
+        and not pa.types.is_fixed_size_list(column.type)
+        and not pa.types.is_float16(column.type)
     ]
     terms = []
     for _ in range(draw(st.integers(1, 3))):
