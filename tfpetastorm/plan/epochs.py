@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from tfpetastorm.plan.order import Shuffle, epoch_order
 from tfpetastorm.plan.tasks import ReadTask, TaskTable
 from tfpetastorm.schema.columns import Array
@@ -73,9 +71,3 @@ class EpochPlan:
         if self.epochs is None or (key.epoch + 1 - self.first_epoch) % self.epochs:
             return Key(key.epoch + 1, 0)
         return None
-
-
-def without_empty(tasks: TaskTable, rows: Array) -> tuple[TaskTable, Array]:
-    """Leaves out tasks that give no row: they would be read for nothing in every epoch."""
-    keep = rows > 0
-    return tasks.select(keep), np.ascontiguousarray(rows[keep])

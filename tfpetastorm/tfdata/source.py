@@ -49,7 +49,6 @@ class ElementSource:
         self.fields = reader.spec.output
         self.ledger = ledger
         self._reader = reader
-        self._task_bytes = task_bytes
         self._orders: OrderedDict[int, Array] = OrderedDict()
         self._lock = threading.Lock()
         self._counts = Counts()

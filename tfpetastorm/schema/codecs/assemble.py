@@ -13,11 +13,6 @@ if TYPE_CHECKING:
     from tfpetastorm.schema.field import UnischemaField
 
 
-def empty_shape(field: UnischemaField) -> tuple[int, ...]:
-    """The shape of an absent cell of a ragged field: every None is 0."""
-    return tuple(0 if size is None else size for size in field.shape)
-
-
 def fill_absent(values: Array | Text, present: Array | None, per_row: int) -> Array | Text:
     """Items of the rows present, spread over all rows: zeros or empty strings where absent.
 
