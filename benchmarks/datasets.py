@@ -5,6 +5,7 @@
 tabular            2,000,000 rows of 18 numbers and a string in 20 row groups and 4 files, plain Parquet, Snappy
 tabular_tfrecord   the same rows as uncompressed TFRecord files, one tf.train.Example a row
 images             4,000 photo-like pictures, 224 × 224, JPEG of quality 90, row groups of 100, a Unischema dataset
+drive              12,000 rows of camera (PNG), lidar and other sensors, row groups of 100, 4 files, likewise
 
 Values depend on fixed seeds only.
 """
@@ -19,22 +20,22 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-Array = npt.NDArray[Any]
+from benchmarks import drive
+from benchmarks.pictures import Array, photo
 
 DATA = Path(os.environ.get("TFPETASTORM_BENCHMARK_DATA", Path(__file__).parent / "data"))
 ROWS = 2_000_000
 FILES = 4
 ROW_GROUP_ROWS = 100_000
 IMAGES = 4_000
-IMAGES_PER_ROW_GROUP = 100
 IMAGE_SIZE = 224
+DRIVE_ROWS = 12_000
+ENCODED_ROW_GROUP_ROWS = 100
 
 FLOATS = [f"f{i}" for i in range(12)]
 INTEGERS = [f"i{i}" for i in range(4)]
@@ -79,30 +80,6 @@ def _tfrecord_file(folder: Path, file: int, rows: int) -> None:
                 writer.write(example)
 
 
-def photo(number: int, size: int = IMAGE_SIZE) -> Array:
-    """A picture with a photograph's kind of detail, uint8 `[size, size, 3]`: coarse to fine clouds, shapes, grain."""
-    import cv2
-
-    random = np.random.default_rng([99, number])
-    picture: Array = np.zeros((size, size, 3), np.float32)
-    for octave in range(1, 7):
-        cells = 2**octave + 1
-        clouds = random.standard_normal((cells, cells, 3)).astype(np.float32)
-        # Brightness varies more than colour does.
-        clouds = 0.3 * clouds + clouds[..., :1]
-        picture += 0.65**octave * cv2.resize(clouds, (size, size), interpolation=cv2.INTER_CUBIC)
-    for _ in range(5):
-        shape = picture.copy()
-        centre, axes = random.integers(0, size, 2), random.integers(size // 16, size // 4, 2)
-        colour = random.normal(0, 1, 3)
-        turn = float(random.uniform(0, 180))
-        cv2.ellipse(shape, centre.tolist(), axes.tolist(), turn, 0, 360, colour.tolist(), -1, cv2.LINE_AA)
-        picture = (picture + shape) / 2
-    grain = random.standard_normal((size, size, 1)).astype(np.float32) * random.uniform(4, 16)
-    levels: Array = np.clip(120 + 55 * picture / picture.std() + grain, 0, 255)
-    return levels.astype(np.uint8)
-
-
 def _images(folder: Path, rows: int) -> None:
     import tfpetastorm as tps
 
@@ -118,10 +95,22 @@ def _images(folder: Path, rows: int) -> None:
     )
     with (
         ProcessPoolExecutor(2, _SPAWN) as pool,
-        tps.DatasetWriter(str(folder), schema, row_group_rows=IMAGES_PER_ROW_GROUP) as writer,
+        tps.DatasetWriter(str(folder), schema, row_group_rows=ENCODED_ROW_GROUP_ROWS) as writer,
     ):
         for number, picture in enumerate(pool.map(photo, range(rows), chunksize=50)):
             writer.write({"id": number, "image": picture, "label": number % 1000})
+
+
+def _drive(folder: Path, rows: int) -> None:
+    import tfpetastorm as tps
+
+    a_file, a_group = max(1, -(-rows // FILES)), ENCODED_ROW_GROUP_ROWS
+    with (
+        ProcessPoolExecutor(2, _SPAWN) as pool,
+        tps.DatasetWriter(str(folder), drive.schema(), row_group_rows=a_group, file_rows=a_file) as writer,
+    ):
+        for one in pool.map(drive.row, range(rows), chunksize=50):
+            writer.write(one)
 
 
 def _files(make: Callable[[Path, int, int], None], folder: Path, rows: int) -> None:
@@ -139,7 +128,12 @@ def _tfrecord(folder: Path, rows: int) -> None:
     _files(_tfrecord_file, folder, rows)
 
 
-_MAKERS = {"tabular": (_tabular, ROWS), "tabular_tfrecord": (_tfrecord, ROWS), "images": (_images, IMAGES)}
+_MAKERS = {
+    "tabular": (_tabular, ROWS),
+    "tabular_tfrecord": (_tfrecord, ROWS),
+    "images": (_images, IMAGES),
+    "drive": (_drive, DRIVE_ROWS),
+}
 
 
 def dataset(name: str, scale: float = 1.0) -> tuple[Path, int]:

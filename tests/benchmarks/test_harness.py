@@ -14,9 +14,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks import memory
-from benchmarks.datasets import FLOATS, NUMERIC, STRING, photo, tabular_columns
+from benchmarks import drive, memory
+from benchmarks.datasets import FLOATS, NUMERIC, STRING, tabular_columns
 from benchmarks.measure import Outcome, Pass, Round, alternate
+from benchmarks.pictures import photo
 from benchmarks.tfrecord import encode_examples
 
 
@@ -44,10 +45,10 @@ def test_encoded_examples_are_what_tensorflow_would_write(integers: list[int], s
         assert len(example) == expected.ByteSize()
 
 
-def test_both_tfrecord_references_give_every_row_that_was_stored(tmp_path: Path) -> None:
+def test_tfrecord_references_give_every_row_that_was_stored(tmp_path: Path) -> None:
     import tensorflow as tf
 
-    from benchmarks.references import tfrecord_parallel, tfrecord_per_file
+    from benchmarks.references import tfrecord_parallel, tfrecord_per_file, tfrecord_shuffled
 
     fields = [*NUMERIC, STRING]
     stored = [tabular_columns(file, 300) for file in range(2)]
@@ -56,7 +57,7 @@ def test_both_tfrecord_references_give_every_row_that_was_stored(tmp_path: Path)
             for example in encode_examples(columns):
                 writer.write(example)
     expected = {name: np.concatenate([columns[name] for columns in stored]) for name in fields}
-    for reference in (tfrecord_parallel, tfrecord_per_file):
+    for reference in (tfrecord_parallel, tfrecord_per_file, tfrecord_shuffled):
         batches = list(reference(tmp_path, fields, 64).as_numpy_iterator())
         read = {name: np.concatenate([batch[name] for batch in batches]) for name in fields}
         order = np.argsort(read["id"])
@@ -85,6 +86,26 @@ def test_pictures_take_a_photographs_share_of_bytes() -> None:
         sizes.append(len(encoded))
     # Photographs of this size and quality take 15 to 45 kB; noise takes 80, flat colours 2.
     assert 15_000 < np.mean(sizes) < 45_000
+
+
+def test_the_drive_set_is_runs_with_gaps_whose_pictures_differ_a_little() -> None:
+    import cv2
+
+    rows = [drive.row(number) for number in range(590, 610)]
+    schema = drive.schema()
+    assert [row["run_id"] for row in rows] == ["run_000"] * 10 + ["run_001"] * 10
+    for name in ("camera", "lidar", "imu"):
+        assert {row[name].shape for row in rows} == {schema.fields[name].shape}
+        assert {row[name].dtype for row in rows} == {np.dtype(schema.fields[name].numpy_dtype)}
+    times = np.array([drive.row(number)["timestamp"] for number in range(600)])
+    steps = np.diff(times)
+    assert 0 < (steps > drive.STEP).mean() < 0.05
+    assert steps.min() == drive.STEP
+    # What makes PNG slow: neither noise (57 kB) nor flat colours (1 kB).
+    sizes = [len(cv2.imencode(".png", row["camera"])[1]) for row in rows]
+    assert 20_000 < np.mean(sizes) < 40_000
+    assert 0 < np.abs(rows[1]["camera"].astype(int) - rows[0]["camera"]).mean() < 30
+    assert {row["label"] is None for row in rows} == {True, False}
 
 
 def test_rounds_alternate_who_goes_first_and_the_first_is_not_counted() -> None:
