@@ -85,6 +85,7 @@ class LookAhead:
         self._lock = threading.Lock()
         self._executor: Executor | None = None
         self._inbox: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._keeper: threading.Thread | None = None
         self._entries: dict[Key, _Entry] = {}
         # The next key of each iterator that is under way, the most recent last.
         self._streams: OrderedDict[Key, None] = OrderedDict()
@@ -240,7 +241,10 @@ class LookAhead:
                 self._executor = ProcessExecutor(workers, self._spec)
             self._inbox = queue.SimpleQueue()
             if self._options.kind != "inline":
-                threading.Thread(target=self._keep, args=(self._inbox,), name="tfpetastorm-keeper", daemon=True).start()
+                self._keeper = threading.Thread(
+                    target=self._keep, args=(self._inbox,), name="tfpetastorm-keeper", daemon=True
+                )
+                self._keeper.start()
             atexit.register(self._at_exit)
         return self._executor
 
@@ -270,7 +274,10 @@ class LookAhead:
     def close(self) -> None:
         """Ends the pool and waits for its workers; a later fetch starts it again."""
         self._inbox.put("end")
+        keeper = self._keeper
         self._close()
+        if keeper is not None:
+            keeper.join()
 
     def _close(self) -> None:
         with self._lock:
