@@ -9,7 +9,7 @@ DEMO = ["scikit-learn"]
 BENCH = ["matplotlib", "psutil"]
 FSSPEC = ["fsspec"]
 JPEG = ["simplejpeg"]
-TEST = ["pytest", "pytest-timeout", "hypothesis", "psutil"]
+TEST = ["pytest", "pytest-timeout", "hypothesis", "psutil", "tf_keras"]
 
 HERE = Path(__file__).parent
 readme = HERE / "README.md"
