@@ -98,6 +98,7 @@ def test_hosts_of_tpus_are_refused_whatever_the_shard(shard) -> None:
         (ShardChoice(0, 1), None),
         (ShardChoice(0, 3), None),
         (ShardChoice(1, 3), 7),
+        (ShardChoice(1, 3), 3),
         (ShardChoice(1, 3, replicas=2), 12),
         (ShardChoice(1, 3, replicas=2, rebatched=True), 6),
     ],
@@ -112,6 +113,7 @@ def test_batches_that_can_be_divided(choice: ShardChoice, batch_size) -> None:
         (ShardChoice(0, 2, rebatched=True), None, "nothing to divide among 2 replicas: set batch_size"),
         (ShardChoice(0, 2, rebatched=True), 7, "expected a multiple of 2, found 7. Use 6 or 8."),
         (ShardChoice(0, 2, replicas=2), 3, "expected a multiple of 4, found 3. Use 4."),
+        (ShardChoice(0, 3), 2, "2 rows leave none for some of 3 shards. Use at least 3."),
         (ShardChoice(0, 1, replicas=2), 9, "expected a multiple of 2, found 9. Use 8 or 10."),
     ],
 )

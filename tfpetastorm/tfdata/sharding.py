@@ -59,7 +59,13 @@ class ShardChoice:
         """Raises OptionError if global batches of this size can't be divided as this choice needs."""
         parts = self.count * self.replicas
         if not self.rebatched and self.replicas == 1:
-            return  # Shards of unequal size are no trouble: TensorFlow divides nothing.
+            # Shards of unequal size are no trouble here: TensorFlow divides nothing.
+            if batch_size is not None and batch_size < self.count:
+                raise OptionError(
+                    f"batch_size is that of the global batch: {batch_size} rows leave none for some of {self.count} "
+                    f"shards. Use at least {self.count}."
+                )
+            return
         if batch_size is None:
             raise OptionError(
                 f"Without batch_size there is nothing to divide among {parts} replicas: set batch_size, the size of "
