@@ -37,6 +37,10 @@ class DatasetChangedError(DatasetError):
     """A file is no longer what it was when the dataset was opened."""
 
 
+class UnsortedDataError(DatasetError):
+    """Stored rows are not in the order that windows need: time goes back, or a sequence's value returns."""
+
+
 class UnsafeDataError(DatasetError):
     """Stored bytes ask for something that is never done: running code, or expanding beyond a bound."""
 
@@ -59,6 +63,10 @@ class MemoryBudgetError(TfpetastormError):
 
 class OptionError(TfpetastormError, ValueError):
     """An argument has a value or combination that can't work."""
+
+
+class PositionError(OptionError):
+    """A position to go on from belongs to another dataset, to other options, or is none."""
 
 
 class TransformError(TfpetastormError, ValueError):
