@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from decimal import Decimal
 
@@ -140,6 +140,25 @@ class TaskReader:
         damage = tuple(progress.bad[row] for row in sorted(progress.bad))
         return TaskResult(len(numbers), {}, damage, self._counts(len(numbers), progress))
 
+    def probe(self, task: ReadTask, names: Iterable[str]) -> tuple[Array, dict[str, Column], tuple[Damage, ...]]:
+        """Which rows of a task come out (int64 `[n]`, their numbers in the row group), the columns of some stored
+        fields for just these rows, nulls as they are, and damage: rows of which any of this can't be read are left
+        out where the spec says skip."""
+        progress = _Progress()
+        fields = [self.spec.schema.fields[name] for name in names]
+        try:
+            numbers, given = self._select(task, progress)
+            columns = self._decode(task, numbers, given, progress, fields)
+        except (DamagedDataError, UnsafeDataError) as error:
+            if not self.spec.skip:
+                raise
+            empty = {item.name: empty_column(item) for item in fields}
+            return np.zeros(0, np.int64), empty, self._lost(task, error, progress).damage
+        if progress.bad:
+            rows = np.flatnonzero(~np.isin(numbers, np.fromiter(progress.bad, np.int64)))
+            numbers, columns = numbers[rows], {name: take(column, rows) for name, column in columns.items()}
+        return numbers, columns, tuple(progress.bad[row] for row in sorted(progress.bad))
+
     def empty(self) -> TaskResult:
         """No rows, with every column."""
         return TaskResult(0, {item.name: empty_column(item) for item in self.spec.output})
@@ -200,9 +219,16 @@ class TaskReader:
         return array if array.type == expected else array.cast(expected)
 
     def _decode(
-        self, task: ReadTask, numbers: Array, given: dict[str, pa.Array], progress: _Progress
+        self,
+        task: ReadTask,
+        numbers: Array,
+        given: dict[str, pa.Array],
+        progress: _Progress,
+        fields: list[UnischemaField] | None = None,
     ) -> dict[str, Column]:
-        fields = self.spec.read_fields
+        """The columns of `fields`, or of those that the spec says."""
+        shown = fields is None and self.spec.transform is not None and self.spec.transform.function is not None
+        fields = self.spec.read_fields if fields is None else fields
         missing = [item for item in fields if item.name not in given]
         arrays = dict(given)
         if missing and len(numbers):
@@ -213,7 +239,6 @@ class TaskReader:
             arrays.update(more)
         if not len(numbers):
             return {item.name: empty_column(item) for item in fields}
-        shown = self.spec.transform is not None and self.spec.transform.function is not None
         return {item.name: self._column(task, item, arrays[item.name], numbers, progress, shown) for item in fields}
 
     def _fetch(self, task: ReadTask, fields: list[UnischemaField], progress: _Progress) -> dict[str, pa.Array]:
