@@ -157,6 +157,15 @@ def test_what_does_not_fit_the_schema_is_refused(given, message):
         given.resolve(SCHEMA)
 
 
+def test_a_transform_changes_neither_timestamps_nor_sequences():
+    changed = Unischema("Drive", [UnischemaField("t", np.float32), UnischemaField("new", np.int64)])
+    for make in (lambda **options: Window(2, **options), lambda **options: NGram({0: "new"}, **options)):
+        found = make(timestamp_field="t", delta_threshold=1.5, sequence_field="drive").resolve(changed, SCHEMA)
+        assert found.threshold == 1
+        with pytest.raises(OptionError, match="names no field"):
+            make(timestamp_field="new").resolve(changed, SCHEMA)
+
+
 @given(
     st.sampled_from(["s", "ms", "us", "ns", "D"]),
     st.one_of(

@@ -121,18 +121,19 @@ class NGram:
         """Rows of an n-gram."""
         return max(self.fields) - min(self.fields) + 1
 
-    def resolve(self, schema: Unischema) -> ResolvedWindows:
-        """This n-gram on a schema. Raises OptionError for unknown fields, and for those of types that won't do."""
+    def resolve(self, schema: Unischema, stored: Unischema | None = None) -> ResolvedWindows:
+        """This n-gram on a schema. stored: the schema that timestamp and sequence come from, where a transform makes
+        another of it. Raises OptionError for unknown fields, and for those of types that won't do."""
         fields = {offset: _select(schema, f"NGram: offset {offset}", items) for offset, items in self.fields.items()}
         used = {name for names in fields.values() for name in names}
-        timestamp, threshold = _timestamp(schema, self.timestamp_field, self.delta_threshold)
+        timestamp, threshold = _timestamp(stored or schema, self.timestamp_field, self.delta_threshold)
         return ResolvedWindows(
             self.length,
             self.stride,
             self.timestamp_overlap,
             threshold,
             timestamp,
-            _sequence(schema, self.sequence_field),
+            _sequence(stored or schema, self.sequence_field),
             MappingProxyType(fields),
             tuple(name for name in schema.fields if name in used),
             min(fields),
@@ -164,11 +165,12 @@ class Window:
             object.__setattr__(self, "fields", _choices(None, self.fields))
         _check_common(self.delta_threshold, self.timestamp_field, self.sequence_field)
 
-    def resolve(self, schema: Unischema) -> ResolvedWindows:
-        """This window on a schema. Raises OptionError for unknown fields, and for those of types that won't do."""
+    def resolve(self, schema: Unischema, stored: Unischema | None = None) -> ResolvedWindows:
+        """This window on a schema. stored: the schema that timestamp and sequence come from, where a transform makes
+        another of it. Raises OptionError for unknown fields, and for those of types that won't do."""
         names = None if self.fields is None else _select(schema, "Window: fields", self.fields)
-        timestamp, threshold = _timestamp(schema, self.timestamp_field, self.delta_threshold)
-        sequence = _sequence(schema, self.sequence_field)
+        timestamp, threshold = _timestamp(stored or schema, self.timestamp_field, self.delta_threshold)
+        sequence = _sequence(stored or schema, self.sequence_field)
         return ResolvedWindows(self.length, self.stride, True, threshold, timestamp, sequence, None, names)
 
 
