@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tfpetastorm.errors import OptionError
-from tfpetastorm.plan.epochs import EpochPlan, Key
 from tfpetastorm.plan.hashing import mix64
 from tfpetastorm.plan.order import Shuffle, epoch_order
 from tfpetastorm.plan.split import Split
@@ -59,29 +58,6 @@ def test_the_order_is_the_same_in_every_release():
     tasks = slice_row_groups(np.full(8, 10), np.ones(8, bool), np.ones(8))
     assert list(epoch_order(tasks, Shuffle(), 7, 0)) == GOLDEN_ORDER
     assert int(mix64(np.array([1], np.uint64))[0]) == 0x910A2DEC89025CC1
-
-
-@given(st.lists(st.integers(1, 100), min_size=1, max_size=30), st.integers(1, 64))
-def test_batches_cover_each_epoch_and_never_span_two(rows, batch_size):
-    rows = np.array(rows, np.int64)
-    plan = EpochPlan(slice_row_groups(rows, rows > 0, np.ones(len(rows))), rows, Shuffle(), 0)
-    total = int(rows.sum())
-    assert plan.batches_per_epoch(batch_size, False) == len(range(0, total, batch_size))
-    assert plan.batches_per_epoch(batch_size, True) == total // batch_size
-    assert plan.batches_per_epoch(None, False) == total
-
-
-@given(st.integers(1, 5), st.one_of(st.none(), st.integers(1, 4)), st.integers(0, 3), st.integers(0, 3))
-def test_the_stream_of_keys_is_each_pass_in_turn(n, epochs, first, number):
-    rows = np.ones(n, np.int64)
-    plan = EpochPlan(slice_row_groups(rows, rows > 0, np.ones(n)), rows, Shuffle(), 0, epochs, first)
-    start = plan.pass_start(number)
-    key, keys = Key(start, 0), []
-    while key is not None and len(keys) < 50:
-        keys.append((key.epoch, key.position))
-        key = plan.next_key(key)
-    expected = [(start + e, p) for e in range(epochs or 50) for p in range(n)][:50]
-    assert keys == expected
 
 
 @given(st.integers(1, 3000), st.floats(0.05, 0.95), st.integers(0, 5), st.sampled_from(["a.parquet", "b/c.parquet"]))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -15,11 +15,15 @@ SLICE_BYTES = 64 * 1024 * 1024
 
 @dataclass(frozen=True)
 class ReadTask:
-    """Rows `start` to `stop` (exclusive) of one row group, given by its index in the inventory."""
+    """Rows `start` to `stop` (exclusive) of one row group, given by its index in the inventory.
+
+    take: None for all of them that pass where= and split=, else int64 numbers, ascending, of those to read among them.
+    """
 
     row_group: int
     start: int
     stop: int
+    take: Array | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,16 +50,21 @@ class TaskTable:
         return TaskTable(self.row_group[keep], self.start[keep], self.stop[keep])
 
 
-def slice_row_groups(rows: Array, keep: Array, row_bytes: Array, slice_bytes: int = SLICE_BYTES) -> TaskTable:
+def slice_row_groups(
+    rows: Array, keep: Array, row_bytes: Array, slice_bytes: int = SLICE_BYTES, slice_rows: int = 0
+) -> TaskTable:
     """Cuts row groups into read tasks.
 
     rows: int64 `[n]`, rows of each row group. keep: bool `[n]`, False for row groups left out. row_bytes: float64
-    `[n]`, decoded bytes of one row. Row groups without rows give no task. Every row of a kept row group lies in
-    exactly one task; slices of one row group differ by at most one row.
+    `[n]`, decoded bytes of one row. slice_bytes, slice_rows: about the most of one slice (0: any number of rows). Row
+    groups without rows give no task. Every row of a kept row group lies in exactly one task; slices of one row group
+    differ by at most one row.
     """
     chosen = np.flatnonzero(keep & (rows > 0))
     counts = rows[chosen].astype(np.int64)
     wanted = np.ceil(counts * row_bytes[chosen] / slice_bytes).astype(np.int64)
+    if slice_rows:
+        wanted = np.maximum(wanted, -(-counts // slice_rows))
     slices = np.clip(wanted, 1, counts)
     row_group = np.repeat(chosen, slices)
     total = int(slices.sum())

@@ -23,7 +23,7 @@ import cloudpickle
 from tfpetastorm.errors import PoolError
 from tfpetastorm.plan.tasks import ReadTask
 from tfpetastorm.pool.transport import receive
-from tfpetastorm.pool.worker import LENGTH, TASK, error_from, receive_exactly
+from tfpetastorm.pool.worker import LENGTH, error_from, pack_task, receive_exactly
 from tfpetastorm.read.result import TaskResult
 
 #: A task is given up when it has killed this many workers.
@@ -73,7 +73,7 @@ class WorkerProcess:
                     f"A worker process can't start: {header['error']}: {header['message']}. A function given to "
                     f"make_dataset must be importable there, or defined in the main script.\n{header['traceback']}"
                 )
-        self._connection.sendall(TASK.pack(task.row_group, task.start, task.stop))
+        self._connection.sendall(pack_task(task))
         header, fd = self._reply()
         self.last_row_group = task.row_group
         if fd is None:

@@ -82,6 +82,7 @@ def send(result: TaskResult) -> tuple[bytes, int]:
         "columns": {name: _entry(layout, column) for name, column in result.columns.items()},
         "damage": [[asdict(damage.place), damage.reason, damage.rows] for damage in result.damage],
         "counts": asdict(result.counts),
+        "kept": None if result.kept is None else layout.add(result.kept),
         "size": layout.size,
     }
     fd = _memory_file()
@@ -124,4 +125,5 @@ def receive(header: dict[str, Any], fd: int) -> TaskResult:
             tuple(entry["inner"]),
         )
     damage = tuple(Damage(Place(**place), reason, rows) for place, reason, rows in header["damage"])
-    return TaskResult(header["rows"], columns, damage, Counts(**header["counts"]))
+    kept = None if header["kept"] is None else array(header["kept"])
+    return TaskResult(header["rows"], columns, damage, Counts(**header["counts"]), kept)

@@ -1,7 +1,7 @@
 """The main program of a worker process. Started by `processes.py`; imports no TensorFlow.
 
 Messages are length-prefixed. In: first the read spec (cloudpickle, from our own parent process: nothing that was
-read from a dataset), then read tasks, three int64 each. Out: JSON headers, with a memory file for each result.
+read from a dataset), then read tasks, see `pack_task`. Out: JSON headers, with a memory file for each result.
 """
 
 from __future__ import annotations
@@ -14,11 +14,15 @@ import socket
 import struct
 import threading
 import traceback
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tfpetastorm import errors
 
-TASK = struct.Struct("<qqq")
+if TYPE_CHECKING:
+    from tfpetastorm.plan.tasks import ReadTask
+
+#: Row group, start, stop, and how many int64 row numbers follow; -1 where all rows are taken.
+TASK = struct.Struct("<qqqq")
 LENGTH = struct.Struct("<q")
 
 
@@ -32,6 +36,18 @@ def receive_exactly(connection: socket.socket, size: int) -> bytes:
             raise ConnectionError("the other side closed the connection")
         got += count
     return bytes(data)
+
+
+def pack_task(task: ReadTask) -> bytes:
+    """A read task as the bytes of a message."""
+    if task.take is None:
+        return TASK.pack(task.row_group, task.start, task.stop, -1)
+    return TASK.pack(task.row_group, task.start, task.stop, len(task.take)) + task.take.astype("<i8").tobytes()
+
+
+def _receive_task(connection: socket.socket) -> tuple[int, int, int, bytes | None]:
+    row_group, start, stop, count = TASK.unpack(receive_exactly(connection, TASK.size))
+    return row_group, start, stop, None if count < 0 else receive_exactly(connection, 8 * count)
 
 
 def error_header(error: BaseException) -> dict[str, Any]:
@@ -64,23 +80,25 @@ def main(descriptor: int) -> None:
     # The parent decides when work ends: Ctrl-C in a terminal must not print one traceback a worker.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     connection = socket.socket(fileno=descriptor)
-    tasks: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+    specs: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+    tasks: queue.SimpleQueue[tuple[int, int, int, bytes | None]] = queue.SimpleQueue()
 
     def listen() -> None:
         try:
             (length,) = LENGTH.unpack(receive_exactly(connection, LENGTH.size))
-            tasks.put(receive_exactly(connection, length))
+            specs.put(receive_exactly(connection, length))
             while True:
-                tasks.put(receive_exactly(connection, TASK.size))
+                tasks.put(_receive_task(connection))
         except OSError:
             # The parent is gone, perhaps killed, perhaps in the middle of our work: nobody waits for it.
             os._exit(0)
 
     threading.Thread(target=listen, daemon=True).start()
-    spec = tasks.get()
+    spec = specs.get()
     try:
         import cloudpickle
         import cv2
+        import numpy as np
 
         from tfpetastorm.plan.tasks import ReadTask
         from tfpetastorm.pool.transport import send
@@ -93,7 +111,8 @@ def main(descriptor: int) -> None:
         return
     _reply(connection, json.dumps({"ready": os.getpid()}).encode())
     while True:
-        task = ReadTask(*TASK.unpack(tasks.get()))
+        row_group, start, stop, numbers = tasks.get()
+        task = ReadTask(row_group, start, stop, None if numbers is None else np.frombuffer(numbers, "<i8"))
         fd = None
         try:
             header, fd = send(reader.run(task))

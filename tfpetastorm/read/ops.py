@@ -1,6 +1,8 @@
-"""Selecting rows of columns, vectorised."""
+"""Selecting and joining rows of columns, vectorised."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -50,6 +52,47 @@ def take(column: Column, rows: Array) -> Column:
         values = np.ascontiguousarray(column.values[items])
     valid = None if column.valid is None else column.valid[rows]
     return Column(values, tuple(splits), valid, column.inner)
+
+
+def concat(parts: Sequence[Column]) -> Column:
+    """The rows of columns of one field, one after another."""
+    if len(parts) == 1:
+        return parts[0]
+    first = parts[0]
+    texts = [part.values for part in parts if isinstance(part.values, Text)]
+    arrays = [part.values for part in parts if not isinstance(part.values, Text)]
+    values: Array | Text = _concat_texts(texts) if texts else _concat_arrays(arrays)
+    splits = tuple(_concat_splits([part.splits[depth] for part in parts]) for depth in range(len(first.splits)))
+    valid = None
+    if any(part.valid is not None for part in parts):
+        valid = np.concatenate([np.ones(part.rows, bool) if part.valid is None else part.valid for part in parts])
+    return Column(values, splits, valid, first.inner)
+
+
+def _concat_arrays(arrays: Sequence[Array]) -> Array:
+    joined = empty_aligned((sum(len(array) for array in arrays), *arrays[0].shape[1:]), arrays[0].dtype)
+    np.concatenate(arrays, out=joined)
+    return joined
+
+
+def _concat_splits(parts: Sequence[Array]) -> Array:
+    """Row splits, which start at 0 and end at the number of items, one after another."""
+    shifts = np.cumsum([0, *(int(part[-1]) for part in parts[:-1])])
+    return np.concatenate([parts[0][:1], *(part[1:] + shift for part, shift in zip(parts, shifts, strict=True))])
+
+
+def _concat_texts(texts: Sequence[Text]) -> Text:
+    data = np.concatenate([text.data[text.offsets[0] : text.offsets[-1]] for text in texts])
+    offsets = _concat_splits([text.offsets - text.offsets[0] for text in texts])
+    if all(text.codes is None for text in texts):
+        return Text(offsets, data)
+    sizes = [len(text.offsets) - 1 for text in texts]
+    shifts = np.cumsum([0, *sizes[:-1]])
+    codes = [
+        (np.arange(size) if text.codes is None else text.codes) + shift
+        for text, size, shift in zip(texts, sizes, shifts, strict=True)
+    ]
+    return Text(offsets, data, np.concatenate(codes).astype(np.int32))
 
 
 def empty_column(field: UnischemaField) -> Column:

@@ -42,12 +42,16 @@ class Counts:
 
 @dataclass(frozen=True, eq=False)
 class TaskResult:
-    """The columns of one read task: `rows` rows, fewer than planned by what `damage` lists."""
+    """The columns of one read task: `rows` rows, fewer than planned by what `damage` lists.
+
+    kept: where damage left rows out, int64 `[rows]`: which of the task's rows these are; else None.
+    """
 
     rows: int
     columns: dict[str, Column]
     damage: tuple[Damage, ...] = ()
     counts: Counts = field(default_factory=Counts)
+    kept: Array | None = None
 
     @property
     def nbytes(self) -> int:

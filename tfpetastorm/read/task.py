@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
 import numpy as np
@@ -17,7 +17,7 @@ from tfpetastorm.plan.tasks import ReadTask
 from tfpetastorm.read.face import text_objects, to_face, without_invalid
 from tfpetastorm.read.fetch import Fetcher, Source
 from tfpetastorm.read.nulls import NullPolicy
-from tfpetastorm.read.ops import empty_column, take
+from tfpetastorm.read.ops import concat, empty_column, take
 from tfpetastorm.read.predicate import ExpressionPredicate, Predicate
 from tfpetastorm.read.result import Counts, Damage, TaskResult
 from tfpetastorm.read.transform import Transform
@@ -91,8 +91,14 @@ class TaskReader:
 
     def __init__(self, spec: ReadSpec, metadata: Callable[[int], pq.FileMetaData] | None = None) -> None:
         self.spec = spec
+        self._metadata = metadata
         self._fetcher = Fetcher(spec.source, metadata)
         self._recycler = Recycler(_KEEP_BYTES)
+
+    def unselective(self) -> TaskReader:
+        """A reader of all rows, for who knows already which of them pass. This one is closed."""
+        self.close()
+        return TaskReader(replace(self.spec, where=None, split=None), self._metadata)
 
     def run(self, task: ReadTask) -> TaskResult:
         """The columns of a read task.
@@ -106,12 +112,13 @@ class TaskReader:
     def _run(self, task: ReadTask) -> TaskResult:
         progress = _Progress()
         try:
-            numbers, given = self._select(task, progress)
+            numbers, given = self._taken(task, *self._select(task, progress))
             columns = self._decode(task, numbers, given, progress)
         except (DamagedDataError, UnsafeDataError) as error:
             if not self.spec.skip:
                 raise
             return self._lost(task, error, progress)
+        rows = None
         if progress.bad:
             good = ~np.isin(numbers, np.fromiter(progress.bad, np.int64))
             rows = np.flatnonzero(good)
@@ -126,7 +133,7 @@ class TaskReader:
             except TransformError as error:
                 raise TransformError(f"{error} Seen in {place}, rows {task.start} to {task.stop - 1}.") from error
         damage = tuple(progress.bad[row] for row in sorted(progress.bad))
-        return TaskResult(len(numbers), columns, damage, self._counts(len(numbers), progress))
+        return TaskResult(len(numbers), columns, damage, self._counts(len(numbers), progress), rows)
 
     def count(self, task: ReadTask) -> TaskResult:
         """How many rows of a task come out, reading just what decides it; the result has no columns."""
@@ -139,6 +146,14 @@ class TaskReader:
             return self._lost(task, error, progress)
         damage = tuple(progress.bad[row] for row in sorted(progress.bad))
         return TaskResult(len(numbers), {}, damage, self._counts(len(numbers), progress))
+
+    def join(self, results: Sequence[TaskResult]) -> dict[str, Column]:
+        """The columns of several results, one after another."""
+        if len(results) == 1:
+            return results[0].columns
+        with lent(self._recycler):
+            names = results[0].columns
+            return {name: concat([result.columns[name] for result in results]) for name in names}
 
     def probe(self, task: ReadTask, names: Iterable[str]) -> tuple[Array, dict[str, Column], tuple[Damage, ...]]:
         """Which rows of a task come out (int64 `[n]`, their numbers in the row group), the columns of some stored
@@ -196,6 +211,15 @@ class TaskReader:
         kept = np.flatnonzero(mask)
         indices = pa.array(kept)
         return numbers[kept], {name: array.take(indices) for name, array in arrays.items()}
+
+    def _taken(self, task: ReadTask, numbers: Array, arrays: dict[str, pa.Array]) -> tuple[Array, dict[str, pa.Array]]:
+        """Of the rows that come out, those that the task takes."""
+        if task.take is None:
+            return numbers, arrays
+        # Fewer than were counted: the caller, who knows how many there should be, tells that the dataset changed.
+        take = task.take[task.take < len(numbers)]
+        indices = pa.array(take)
+        return numbers[take], {name: array.take(indices) for name, array in arrays.items()}
 
     def _passes(
         self, task: ReadTask, where: Predicate, arrays: dict[str, pa.Array], numbers: Array, progress: _Progress

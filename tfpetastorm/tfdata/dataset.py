@@ -5,20 +5,19 @@ from __future__ import annotations
 import secrets
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import tensorflow as tf
 
 from tfpetastorm.errors import DamagedDataError, OptionError, Place
 from tfpetastorm.plan.epochs import EpochPlan
+from tfpetastorm.plan.ngram import NGram, Window
 from tfpetastorm.plan.numbers import whole_number
 from tfpetastorm.plan.order import Shuffle
+from tfpetastorm.plan.position import Position
 from tfpetastorm.plan.split import Split
 from tfpetastorm.pool.options import PoolOptions
-from tfpetastorm.read.fetch import Source
-from tfpetastorm.read.nulls import NullPolicy
-from tfpetastorm.read.predicate import predicate_of
 from tfpetastorm.read.result import Damage
 from tfpetastorm.read.task import ReadSpec, TaskReader
 from tfpetastorm.read.transform import Transform
@@ -26,10 +25,16 @@ from tfpetastorm.schema.codecs.base import Codec
 from tfpetastorm.storage.dataset import StoredDataset
 from tfpetastorm.storage.inventory import DataFile
 from tfpetastorm.storage.opening import open_dataset
+from tfpetastorm.tfdata.forming import Forming, Sample
+from tfpetastorm.tfdata.options import division_of, emitted_batch, order_options, specify
 from tfpetastorm.tfdata.planning import plan_tasks
+from tfpetastorm.tfdata.sharding import ShardChoice, resolve_shard
 from tfpetastorm.tfdata.skip import Skip, SkipLedger
 from tfpetastorm.tfdata.source import ElementSource, SourceStats, unconverted
 from tfpetastorm.tfdata.structure import Padding, Structure
+
+#: Windows formed at once where they are given one by one.
+_ROWS_AT_ONCE = 64
 
 #: Read tasks handed to TensorFlow ahead of need. Prefetched here, below the end of the pass, and not as batches at the
 #: end of the pipeline: TensorFlow forgets how many passes there were when it saves an iterator that has already met
@@ -41,11 +46,15 @@ _ATTRIBUTE = "_tfpetastorm"
 
 @dataclass(frozen=True, eq=False)
 class _Handle:
-    """What a dataset object of ours carries: its source, and how many batches a pass has (None: endless)."""
+    """What a dataset object of ours carries: its source, the way its elements are used, and how it can be made again
+    from another position. steps: batches of the first pass; None: endless."""
 
     source: ElementSource
     stored: StoredDataset
+    choice: ShardChoice
     steps: int | None
+    order: Position
+    restarted: Callable[[Position | None], Any]
 
 
 def make_dataset(
@@ -59,6 +68,10 @@ def make_dataset(
     epoch: int | None = None,
     shuffle: bool | Shuffle = False,
     seed: int | None = None,
+    shard: Any = "auto",
+    even: str | None = None,
+    ngram: NGram | Window | None = None,
+    start: Position | None = None,
     where: Any = None,
     split: Split | tuple[str, float] | None = None,
     transform: Transform | Callable[[dict[str, Any]], Mapping[str, Any]] | None = None,
@@ -78,13 +91,22 @@ def make_dataset(
         fields: names, regular expressions that match a whole name, or fields; all by default. The schema's order is
             kept.
         label: a field's name: elements are then `(features, label)` for Keras. Several names make a dict of labels.
-        batch_size: rows a batch. None gives one element a row, which is slow; batch here rather than later.
+        batch_size: rows (or n-grams) a batch, of all shards together. None gives one element a row, which is slow;
+            batch here rather than later.
         drop_remainder: leave out the last batch of an epoch if it is short; gives a static batch dimension.
         epochs: epochs in one pass; None for endless. No batch spans two epochs.
         epoch: pins the number of the (first) epoch of every pass. Without it each pass, that is each `iter()`, goes on
             where the one before ended, so that a shuffled dataset never repeats an order.
-        shuffle: permute row groups, each epoch anew.
-        seed: decides every order; 0 is a seed. None draws one.
+        shuffle: permute row groups and mix rows in blocks, each epoch anew; or a `Shuffle`.
+        seed: decides every order; 0 is a seed. None draws one, which several shards can't do.
+        shard: which part of each epoch to read: "auto", the part of this worker where a strategy with several workers
+            is in scope; `(index, count)`; or a `tf.distribute.InputContext`. All shards have equally many steps.
+        even: what several shards do with the rows that fill no step: "drop" them; "pad", so that every row comes once
+            and what fills up is marked (by a sample weight of 0.0 after the label, or without a label by the bool
+            field `row_mask`); or "repeat" some.
+        ngram: an `NGram` or a `Window`: elements of consecutive rows. With an `NGram` elements are
+            `{offset: {field: tensor}}`, with a `Window` fields are stacked to `[batch, length, *shape]`.
+        start: a `Position` to go on from: the first pass has what is left of its epoch, then `epochs - 1` whole ones.
         where: the rows to read: tuples such as `[("speed", ">", 2.0)]` (a list of lists is an or of ands), a
             `pyarrow.compute` expression, a function whose parameters are names of fields, or a `ColumnPredicate`.
         split: ("train", 0.9), ("test", 0.1) or a `Split`: rows chosen by a stable hash.
@@ -101,17 +123,26 @@ def make_dataset(
     Returns:
         A dataset of dicts from field to tensor, or `(features, label)`. Tensors are `[batch, *shape]`, or
         `tf.RaggedTensor` where the shape has a None; str, bytes and Decimal are strings, datetime64 is int64 in its
-        unit, dates are int32 days. Its cardinality is exact, in batches.
+        unit, dates are int32 days. Its cardinality is exact, in batches; unknown with several shards, since TensorFlow
+        may divide batches once more, and from the middle of an epoch, since later passes are longer: `steps` tells.
 
     Raises:
-        OptionError: an argument can't work. DatasetError, SchemaError: the dataset can't be opened.
-        MemoryBudgetError: one read task exceeds the budget. Errors met while reading surface from the iterator as
-        `tf.errors.OpError` with the message of ours.
+        OptionError: an argument can't work. PositionError: `start` belongs to another dataset or other options.
+        DatasetError, SchemaError: the dataset can't be opened. MemoryBudgetError: one read task, or a block of rows to
+        mix, exceeds the budget. Errors met while reading surface from the iterator as `tf.errors.OpError` with the
+        message of ours.
     """
     batch_size = None if batch_size is None else whole_number("batch_size", batch_size, 1)
     epochs = None if epochs is None else whole_number("epochs", epochs, 1)
     epoch = None if epoch is None else whole_number("epoch", epoch, 0)
-    seed = secrets.randbits(63) if seed is None else whole_number("seed", seed)
+    choice = resolve_shard(shard)
+    if seed is None and choice.count > 1 and shuffle:
+        raise OptionError("seed=None draws a seed, and every shard would draw its own: give all shards one seed.")
+    if start is not None and epoch is not None:
+        raise OptionError("start= says which epoch comes first, so epoch= must be left out.")
+    if seed is None:
+        seed = secrets.randbits(63) if start is None else start.seed
+    seed = whole_number("seed", seed)
     options = PoolOptions.of(pool)
     skip = Skip.of(on_error)
     lost: list[Damage] = []
@@ -122,35 +153,72 @@ def make_dataset(
     ledger = SkipLedger(None if skip is None else skip.rows(stored.num_rows))
     ledger.add(lost)
     labels = [] if label is None else [label] if isinstance(label, str) else list(label)
-    spec = _spec(stored, fields, labels, where, split, transform, nulls, skip)
+    spec, windows = specify(
+        stored, fields, labels, where=where, split=split, transform=transform, nulls=nulls, skip=skip, ngram=ngram
+    )
+    structure = Structure.of(label if label is None or isinstance(label, str) else tuple(label), names_of(spec))
+    division = division_of(choice, batch_size, even, drop_remainder)
+    forming = Forming.of(windows, structure, spec)
+    length = windows.length if windows is not None and windows.fields is None else None
+    padding = Padding.of(ragged, spec.output, length)
     # The footers at hand are the stored dataset's: held weakly, since TensorFlow keeps the reader for good.
     footers = weakref.WeakMethod(stored.file_metadata)
     reader = TaskReader(spec, lambda file: method(file) if (method := footers()) is not None else None)
-    planned = plan_tasks(stored, spec, reader, options, ledger)
-    if not len(planned.tasks):
+    shuffling = Shuffle.of(shuffle)
+    planned = plan_tasks(stored, spec, reader, options, ledger, shuffling, windows)
+    if not planned.samples.total:
         raise OptionError(
             f"{stored.url} has no rows for these options; where= and split= leave none of {stored.num_rows}."
+            if windows is None
+            else f"{stored.url} has no windows for these options: {planned.reason}"
         )
+    if windows is not None:
+        # Which rows there are is decided: all rows of a window pass.
+        reader = reader.unselective()
+    order = Position(stored.fingerprint, order_options(spec, windows, shuffling, planned), seed)
     plan = EpochPlan(
-        planned.tasks,
-        planned.rows,
-        Shuffle.of(shuffle),
+        planned.samples,
+        shuffling,
         seed,
+        planned.block,
         epochs,
         epoch or 0,
         epoch is not None,
+        division,
+        choice.index,
     )
-    source = ElementSource(plan, reader, options, planned.task_bytes, ledger)
-    structure = Structure.of(label if label is None or isinstance(label, str) else tuple(label), names_of(spec))
-    padding = Padding.of(ragged, spec.output)
-    steps = plan.batches_per_epoch(batch_size, drop_remainder)
-    dataset = _graph(source, structure, padding, batch_size, drop_remainder)
-    total = None if epochs is None else steps * epochs
-    cardinality = tf.data.INFINITE_CARDINALITY if total is None else total
-    dataset = dataset.apply(tf.data.experimental.assert_cardinality(cardinality))
-    setattr(dataset, _ATTRIBUTE, _Handle(source, stored, total))
-    weakref.finalize(dataset, source.pool.release).atexit = False
-    return dataset
+    if not plan.steps(plan.first_epoch):
+        raise OptionError(
+            f"{planned.samples.total} rows leave no step for batch_size={batch_size} and {choice.count} shard(s): use "
+            'even="pad" or "repeat", a smaller batch_size, or drop_remainder=False.'
+        )
+    # Blocks on their way through TensorFlow are not the pool's.
+    pool_options = replace(options, budget_bytes=options.budget_bytes - planned.held)
+    emitted = None if batch_size is None else emitted_batch(choice, division)
+
+    def restarted(position: Position | None) -> Any:
+        here = plan
+        if position is not None:
+            position.check(order)
+            here = plan.from_position(position.epoch, position.segments)
+        source = ElementSource(here, reader, pool_options, planned.row_bytes, ledger, division.even == "pad")
+        dataset = _graph(source, forming, structure, padding, emitted, division.full)
+        total = (
+            None if epochs is None else here.steps(here.first_epoch) + (epochs - 1) * here.steps(here.first_epoch + 1)
+        )
+        if choice.count > 1:
+            auto = tf.data.Options()
+            auto.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
+            dataset = dataset.with_options(auto)
+        elif not here.consumed:
+            cardinality = tf.data.INFINITE_CARDINALITY if total is None else total
+            dataset = dataset.apply(tf.data.experimental.assert_cardinality(cardinality))
+        steps_made = None if total is None else total * choice.steps_of_element
+        setattr(dataset, _ATTRIBUTE, _Handle(source, stored, choice, steps_made, order, restarted))
+        weakref.finalize(dataset, source.pool.release).atexit = False
+        return dataset
+
+    return restarted(start)
 
 
 def names_of(spec: ReadSpec) -> list[str]:
@@ -159,7 +227,8 @@ def names_of(spec: ReadSpec) -> list[str]:
 
 
 def steps(dataset: Any) -> int | None:
-    """How many batches one pass over a dataset of `make_dataset` has; None if it is endless.
+    """How many batches the first pass over a dataset of `make_dataset` has, or under a strategy that divides them how
+    many steps; None if it is endless. With several shards all have as many.
 
     Raises OptionError for any other dataset.
     """
@@ -179,6 +248,26 @@ def close(dataset: Any) -> None:
     """Ends the workers of a dataset of `make_dataset` and waits for them; iterating again starts them again. Needed
     only where they must be gone at a certain moment: dropping the dataset ends them too."""
     _handle(dataset).source.pool.close()
+
+
+def position(dataset: Any, steps: int = 0) -> Position:
+    """The position after `steps` steps of the first pass over a dataset of `make_dataset`: `make_dataset(...,
+    start=position)` goes on with the step after them. The same for all shards, and small: keep it with the weights.
+
+    Raises OptionError for any other dataset, and for steps that end within a batch which TensorFlow divides.
+    """
+    handle = _handle(dataset)
+    steps = whole_number("steps", steps, 0)
+    elements, rest = divmod(steps, handle.choice.steps_of_element)
+    if rest:
+        raise OptionError(
+            f"Under this strategy {handle.choice.steps_of_element} steps share the rows that are read at once, so a "
+            f"position is at a multiple of them; {steps} is not."
+        )
+    if handle.steps is not None and steps > handle.steps:
+        raise OptionError(f"The first pass has {handle.steps} steps, so there is no position after {steps}.")
+    epoch, segments = handle.source.plan.position_after(elements)
+    return replace(handle.order, epoch=epoch, segments=segments)
 
 
 def _handle(dataset: Any) -> _Handle:
@@ -201,65 +290,41 @@ def _open(url: Any, skip: Skip | None, lost: list[Damage], **options: Any) -> St
     return stored
 
 
-def _spec(
-    stored: StoredDataset,
-    fields: Iterable[Any] | None,
-    labels: Sequence[str],
-    where: Any,
-    split: Any,
-    transform: Any,
-    nulls: Any,
-    skip: Skip | None,
-) -> ReadSpec:
-    schema = stored.schema
-    change = Transform.of(transform)
-    added = {field.name for field in change.edit_fields} if change is not None else set()
-    chosen = (
-        list(schema.fields) if fields is None else [*schema.select([*fields, *(n for n in labels if n not in added)])]
-    )
-    read = [schema.fields[name] for name in chosen]
-    policy = NullPolicy(nulls, read)
-    output = policy.fields_after(read)
-    if change is not None:
-        output = change.fields_after(output)
-    if not output:
-        raise OptionError("No field comes out: name at least one in fields=, and let transform= leave one.")
-    predicate = predicate_of(where, list(schema.fields), stored.filter_schema)
-    part = None if split is None else Split.of(split)
-    by = "row" if part is None else part.by
-    if by not in ("row", "row_group") and (by not in schema.fields or schema.fields[by].shape):
-        raise OptionError(f'split by={by!r} is neither "row", "row_group" nor a scalar field.')
-    source = Source(stored.filesystem, stored.inventory, stored.column_paths, stored.partition_fields)
-    return ReadSpec(
-        source,
-        schema,
-        tuple(chosen),
-        policy,
-        tuple(output),
-        stored.filter_schema,
-        predicate,
-        part,
-        change,
-        skip is not None,
-    )
-
-
 def _graph(
-    source: ElementSource, structure: Structure, padding: Padding, batch_size: int | None, drop_remainder: bool
+    source: ElementSource,
+    forming: Forming,
+    structure: Structure,
+    padding: Padding,
+    batch_size: int | None,
+    drop_remainder: bool,
 ) -> Any:
     """The dataset of the user's elements, without cardinality."""
+    chunk = batch_size or _ROWS_AT_ONCE
+    dense = padding.rows if batch_size is None else padding.apply
+    pads = bool(padding.shapes if batch_size is None else padding.sizes)
+
+    def formed(sample: Sample) -> Any:
+        """As it goes into batches. Arranged before it is cut, unless it is padded then: one step fewer a batch."""
+        fields, real = sample
+        return ((fields,) if real is None else (fields, real)) if pads else structure.arrange(fields, real)
+
+    def finished(fields: Any, real: Any = None) -> Any:
+        return structure.arrange(dense(fields), real)
+
+    def parts(*tensors: Any) -> Any:
+        """The batches of one element, each formed by itself: windows hold their rows several times over."""
+        given = source.given(*tensors)
+        starts = tf.data.Dataset.range(0, tf.size(given.index, tf.int64), chunk)
+        return starts.map(unconverted(lambda start: formed(forming.part(given, start, chunk))))
 
     def one_epoch(epoch: Any) -> Any:
-        tasks = source.tasks_of(epoch).prefetch(_PREFETCH)
-        if batch_size is None:
-            rows = tasks.unbatch()
-            if any(field.ragged_rank for field in source.fields):
-                rows = rows.map(unconverted(padding.rows))
-            return rows.map(unconverted(structure.arrange))
-        if padding.sizes:
-            batches = tasks.rebatch(batch_size, drop_remainder).map(unconverted(padding.apply))
-            return batches.map(unconverted(structure.arrange))
-        # Arranged before it is cut: one step fewer for every batch.
-        return tasks.map(unconverted(structure.arrange)).rebatch(batch_size, drop_remainder)
+        elements = source.elements_of(epoch)
+        if forming.windows is not None:
+            samples = elements.prefetch(_PREFETCH).flat_map(unconverted(parts))
+        else:
+            samples = elements.map(unconverted(lambda *tensors: formed(forming.whole(source.given(*tensors)))))
+            samples = samples.prefetch(_PREFETCH)
+        batches = samples.unbatch() if batch_size is None else samples.rebatch(batch_size, drop_remainder)
+        return batches.map(unconverted(finished)) if pads else batches
 
     return source.epochs().flat_map(unconverted(one_epoch))

@@ -12,6 +12,9 @@ from rich.console import Console
 from rich.progress import track
 
 from tfpetastorm.errors import MemoryBudgetError
+from tfpetastorm.plan.layout import Samples
+from tfpetastorm.plan.ngram import ResolvedWindows
+from tfpetastorm.plan.order import Shuffle
 from tfpetastorm.plan.tasks import TaskTable, slice_row_groups
 from tfpetastorm.pool.options import PoolOptions
 from tfpetastorm.read.cost import row_bytes
@@ -26,22 +29,45 @@ from tfpetastorm.tfdata.skip import SkipLedger
 _PROGRESS_TASKS = 64
 
 
+#: A block, or a run of row groups for windows, takes about this many times its size: in parts and joined, gathered, cut
+#: into batches, and once more for what is made ahead.
+_BLOCK_COPIES = 5
+
+#: With windows, consecutive row groups of about this many decoded bytes stay together in any order, since the first
+#: rows of the row group after them are read a second time.
+_RUN_BYTES = 32 * 1024 * 1024
+
+
 @dataclass(frozen=True, eq=False)
 class Planned:
-    """tasks: those that give rows. rows: int64 `[n]`, how many each gives. task_bytes: int64 `[n]`, about how many
-    decoded bytes each costs."""
+    """samples: what an epoch is made of. row_bytes: float64 `[tasks]`, about how many decoded bytes a row of each
+    costs. block: samples that are mixed with one another; 0 where nothing is mixed. held: bytes that blocks and
+    windows take beyond the read tasks."""
 
-    tasks: TaskTable
-    rows: Array
-    task_bytes: Array
+    samples: Samples
+    row_bytes: Array
+    block: int
+    held: int
+
+    @property
+    def reason(self) -> str:
+        """Where there are no windows, why."""
+        return "" if self.samples.windows is None else self.samples.windows.reason
 
 
 def plan_tasks(
-    dataset: StoredDataset, spec: ReadSpec, reader: TaskReader, options: PoolOptions, ledger: SkipLedger
+    dataset: StoredDataset,
+    spec: ReadSpec,
+    reader: TaskReader,
+    options: PoolOptions,
+    ledger: SkipLedger,
+    shuffle: Shuffle,
+    windows: ResolvedWindows | None = None,
 ) -> Planned:
     """The read tasks of an epoch, those that statistics, hive partitions or the index pass show to be empty left out.
 
-    Raises MemoryBudgetError where one task alone exceeds the budget.
+    spec, reader: what decides which rows there are. Raises MemoryBudgetError where one task, or a block, exceeds the
+    budget.
     """
     inventory = dataset.inventory
     keep = np.ones(len(inventory.row_group_rows), bool)
@@ -53,18 +79,53 @@ def plan_tasks(
             names, inventory.row_group_file, inventory.row_group_ordinal, inventory.row_group_rows
         )
     costs = row_bytes(spec.read_fields, inventory, dataset.column_paths, dataset.file_metadata)
-    tasks = slice_row_groups(inventory.row_group_rows, keep, costs)
+    kept_rows = np.where(keep, inventory.row_group_rows, 0)
+    mean = float((kept_rows * costs).sum() / max(1, int(kept_rows.sum())))
+    block = shuffle.block(mean)
+    # Slices of half a block, so that even a single row group is not always mixed with the same neighbours.
+    slice_rows = 0 if windows is not None else -(-block // 2)
+    tasks = slice_row_groups(inventory.row_group_rows, keep, costs, slice_rows=slice_rows)
     rows = tasks.stop - tasks.start
-    task_bytes = np.ceil(rows * costs[tasks.row_group]).astype(np.int64)
+    of_row = costs[tasks.row_group]
+    task_bytes = np.ceil(rows * of_row).astype(np.int64)
     if len(tasks) and int(task_bytes.max()) > options.budget_bytes:
         raise MemoryBudgetError(
             f"One read task takes about {int(task_bytes.max()):,} bytes and the budget is {options.budget_bytes:,}. "
             f"Allow PoolOptions(budget_bytes={int(task_bytes.max()):_}), read fewer fields, or write smaller rows."
         )
-    if spec.selects:
-        rows = _counted(dataset, spec, reader, options, tasks, ledger)
-    full = rows > 0
-    return Planned(tasks.select(full), np.ascontiguousarray(rows[full]), np.maximum(1, task_bytes[full]))
+    largest = int(task_bytes.max()) if len(tasks) else 0
+    if windows is None:
+        held = _held(min(block, int(rows.sum())), mean, largest, options)
+        if spec.selects:
+            rows = _counted(dataset, spec, reader, options, tasks, ledger)
+        full = rows > 0
+        samples = Samples(tasks.select(full), np.ascontiguousarray(rows[full]), spec.selects)
+        return Planned(samples, of_row[full], block, held)
+    # Imported here: only windows need it.
+    from tfpetastorm.tfdata.window_index import index_windows
+
+    rows_of_block = min(block * windows.stride, int(rows.sum())) if block else int(_RUN_BYTES // max(mean, 1.0))
+    held = _held(rows_of_block, mean, largest, options)
+    index = index_windows(dataset, spec, reader, options, tasks, ledger, windows)
+    # Each task counts the windows that start in it; those without any may still hold the last rows of one.
+    borders = np.concatenate([[0], np.cumsum(rows)])
+    units = ((np.cumsum(task_bytes) - task_bytes) // _RUN_BYTES).astype(np.int64)
+    samples = Samples(tasks, np.diff(index.before(borders)), False, index, units)
+    return Planned(samples, of_row, block, held)
+
+
+def _held(rows: int, row_bytes: float, task_bytes: int, options: PoolOptions) -> int:
+    """Bytes that a block of so many rows takes beyond read tasks. Raises MemoryBudgetError if they are too many."""
+    held = int(rows * row_bytes * (_BLOCK_COPIES - 1))
+    needed = held + max(task_bytes, int(rows * row_bytes))
+    if needed > options.budget_bytes:
+        fits = int(options.budget_bytes // (_BLOCK_COPIES * max(row_bytes, 1.0)))
+        remedy = f"use Shuffle(block_rows={fits:_}) or less, or" if fits else "read fewer fields, or"
+        raise MemoryBudgetError(
+            f"A block of {rows:,} rows takes about {needed:,} bytes on its way to a batch and the budget is "
+            f"{options.budget_bytes:,}: {remedy} allow PoolOptions(budget_bytes={needed:_})."
+        )
+    return held
 
 
 def _counted(

@@ -1,9 +1,8 @@
-"""The source op: a range of positions mapped to what the pool read for them."""
+"""The source op: a range of elements mapped to what the pool read for them."""
 
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,18 +11,16 @@ import tensorflow as tf
 
 from tfpetastorm.errors import DamagedDataError, DatasetChangedError, TfpetastormError, describe
 from tfpetastorm.plan.epochs import EpochPlan, Key
+from tfpetastorm.plan.layout import Element, Piece
 from tfpetastorm.pool.lookahead import LookAhead, PoolStats, Sequence
 from tfpetastorm.pool.options import PoolOptions
 from tfpetastorm.read.ops import take
 from tfpetastorm.read.result import Counts, TaskResult
 from tfpetastorm.read.task import TaskReader
-from tfpetastorm.schema.columns import Array
+from tfpetastorm.schema.columns import Array, Column
 from tfpetastorm.tfdata.passes import PassNumbers, pass_tokens
 from tfpetastorm.tfdata.skip import SkipLedger
 from tfpetastorm.tfdata.specs import flat_dtypes, flatten, unflatten
-
-#: Epoch orders kept: that of the epoch under way, of the next one, and of other iterators.
-_ORDERS = 6
 
 
 @dataclass(frozen=True)
@@ -38,24 +35,51 @@ class SourceStats:
     pool: PoolStats
 
 
+@dataclass(frozen=True)
+class Given:
+    """What the source op gives for one element, in the graph.
+
+    rows: by field, tensors `[rows, *shape]`, ragged where the shape is. index: int32 `[samples]`, the row of each
+    sample (a window's first), or None where the rows are the samples. real: bool `[samples]`, False for padding, or
+    None where nothing is padded.
+    """
+
+    rows: dict[str, Any]
+    index: Any
+    real: Any
+
+
 class ElementSource:
-    """Gives the element at (epoch, position). TensorFlow keeps the function that calls it for good, so this holds
-    nothing large: the inventory, the plan, and a pool that ends by itself and starts again on demand."""
+    """Gives element `number` of an epoch. TensorFlow keeps the function that calls it for good, so this holds nothing
+    large: the inventory, the plan, and a pool that ends by itself and starts again on demand.
+
+    row_bytes: float64 `[tasks]`, what a row of each read task costs. marked: whether padding is told from other rows.
+    """
 
     def __init__(
-        self, plan: EpochPlan, reader: TaskReader, options: PoolOptions, task_bytes: Array, ledger: SkipLedger
+        self,
+        plan: EpochPlan,
+        reader: TaskReader,
+        options: PoolOptions,
+        row_bytes: Array,
+        ledger: SkipLedger,
+        marked: bool = False,
     ) -> None:
         self.plan = plan
         self.fields = reader.spec.output
         self.ledger = ledger
+        self.marked = marked
         self._reader = reader
-        self._orders: OrderedDict[int, Array] = OrderedDict()
         self._lock = threading.Lock()
         self._counts = Counts()
         self._passes: PassNumbers = PassNumbers()
         self._passes_begun = 0
-        sequence = Sequence(self._task_of, plan.next_key, lambda key: int(task_bytes[self._index(key)]))
-        self.pool = LookAhead(options, reader.run, reader.spec, sequence, reader.close)
+
+        def cost(key: Key) -> int:
+            piece = plan.element(key.epoch, key.element).pieces[key.piece]
+            return max(1, int(piece.rows * row_bytes[piece.task]))
+
+        self.pool = LookAhead(options, reader.run, reader.spec, Sequence(plan.read, plan.next_key, cost), reader.close)
 
     @property
     def stats(self) -> SourceStats:
@@ -73,63 +97,85 @@ class ElementSource:
             self._passes_begun += 1
         return self.plan.pass_start(number)
 
-    def fetch(self, epoch: int, position: int) -> list[Array]:
-        """The flat arrays (see `flatten`) of the read task at (epoch, position)."""
-        key = Key(epoch, position)
-        then = None
-        if position + 1 == len(self.plan.tasks) and self._passes_begun > 1:
-            # A second pass was begun, so a third is likely: its first tasks are read while this one ends.
-            then = Key(epoch if self.plan.pinned else epoch + 1, 0)
-        result = self.pool.fetch(key, then)
+    def fetch(self, epoch: int, number: int) -> list[Array]:
+        """The flat arrays (see `flatten`) of an element, then what else `Given` holds."""
+        element = self.plan.element(epoch, number)
+        results = []
+        for place, piece in enumerate(element.pieces):
+            key = Key(epoch, number, place)
+            result = self.pool.fetch(key, self._then(key))
+            self._note(result, piece)
+            results.append(result)
+        found = self._assembled(element, results) or self._from_others(element, epoch, number)
+        columns, index = found
+        arrays = flatten(columns, self.fields)
+        if index is not None:
+            arrays.append(index)
+        if self.marked:
+            arrays.append(np.full(element.samples, not element.padding))
+        return arrays
+
+    def _then(self, key: Key) -> Key | None:
+        """What to expect after the last key of a pass, if a further pass is likely."""
+        if self._passes_begun < 2 or self.plan.next_key(key) is not None:
+            return None
+        # A second pass was begun, so a third is likely: its first tasks are read while this one ends.
+        return Key(key.epoch if self.plan.pinned else key.epoch + 1, 0)
+
+    def _note(self, result: TaskResult, piece: Piece) -> None:
+        """Counts a result. Raises DatasetChangedError if it has another number of rows than was planned."""
         self.ledger.add(result.damage)
         with self._lock:
             self._counts += result.counts
-        expected = int(self.plan.rows[self._index(key)])
-        if result.rows != expected:
-            if not result.damage:
-                raise self._unexpected(key, expected, result.rows)
-            result = self._refill(result, expected, key)
-        return flatten(result.columns, self.fields)
-
-    def _refill(self, result: TaskResult, expected: int, key: Key) -> TaskResult:
-        """Puts other rows in the place of damaged ones: this task's own in turn, else those of the tasks after it."""
-        if result.rows:
-            rows = np.concatenate([np.arange(result.rows), np.arange(expected - result.rows) % result.rows])
-            return _rows_of(result, rows[:expected])
-        n = len(self.plan.tasks)
-        for step in range(1, n):
-            other = self.pool.run_now(self._task_of(Key(key.epoch, (key.position + step) % n)))
-            self.ledger.add(other.damage)
-            with self._lock:
-                self._counts += other.counts
-            if other.rows:
-                return _rows_of(other, np.arange(expected) % other.rows)
-        raise DamagedDataError("No row of the dataset can be read: every row group is damaged. Restore the files.")
-
-    def _unexpected(self, key: Key, expected: int, found: int) -> DatasetChangedError:
-        task = self._task_of(key)
-        return DatasetChangedError(
-            describe(
-                "where= or split= gives another number of rows than when it was counted",
-                self._reader.spec.source.place(task.row_group),
-                expected=f"{expected} rows",
-                found=f"{found} rows",
-                remedy="If the file was written anew, open the dataset again; a where= function must give the same "
-                "rows the same answer every time.",
+        if result.rows != piece.rows and not result.damage:
+            raise DatasetChangedError(
+                describe(
+                    "where= or split= gives another number of rows than when it was counted",
+                    self._reader.spec.source.place(piece.read.row_group),
+                    expected=f"{piece.rows} rows",
+                    found=f"{result.rows} rows",
+                    remedy="If the file was written anew, open the dataset again; a where= function must give the same "
+                    "rows the same answer every time.",
+                )
             )
-        )
 
-    def _index(self, key: Key) -> int:
-        with self._lock:
-            order = self._orders.get(key.epoch)
-            if order is None:
-                order = self._orders[key.epoch] = self.plan.order(key.epoch)
-                while len(self._orders) > _ORDERS:
-                    self._orders.popitem(last=False)
-        return int(order[key.position])
+    def _assembled(self, element: Element, results: list[TaskResult]) -> tuple[dict[str, Column], Array | None] | None:
+        """The rows of all pieces and the index of samples; None where damage left no sample whole.
 
-    def _task_of(self, key: Key) -> Any:
-        return self.plan.task(self._index(key))
+        The place of a sample with a damaged row is taken by another one of the same element.
+        """
+        columns = self._reader.join(results)
+        index = element.index
+        if any(result.rows != piece.rows for result, piece in zip(results, element.pieces, strict=True)):
+            windows = self.plan.samples.windows
+            slots = _slots(element.pieces, results)
+            index = np.arange(len(slots)) if index is None else index
+            lost = np.concatenate([[0], np.cumsum(slots < 0)])
+            whole = lost[index + (1 if windows is None else windows.length)] == lost[index]
+            if not whole.any():
+                return None
+            index = slots[index]
+            index[~whole] = np.resize(index[whole], int((~whole).sum()))
+        if index is not None and not self.plan.mixes:
+            return {name: take(column, index) for name, column in columns.items()}, None
+        return columns, None if index is None else index.astype(np.int32)
+
+    def _from_others(self, element: Element, epoch: int, number: int) -> tuple[dict[str, Column], Array | None]:
+        """Samples of the elements that follow, in the place of those of an element of which nothing is left."""
+        count = len(self.plan.layout(epoch))
+        for step in range(1, count):
+            other = self.plan.element(epoch, (number + step) % count)
+            results = [self.pool.run_now(piece.read) for piece in other.pieces]
+            for result, piece in zip(results, other.pieces, strict=True):
+                self._note(result, piece)
+            found = self._assembled(other, results)
+            if found is not None:
+                columns, index = found
+                if index is not None:
+                    return columns, np.resize(index, element.samples)
+                picked = np.arange(element.samples) % other.samples
+                return {name: take(column, picked) for name, column in columns.items()}, None
+        raise DamagedDataError("No row of the dataset can be read: every row group is damaged. Restore the files.")
 
     # ------------------------------------------------------------------ the graph's side
 
@@ -147,23 +193,38 @@ class ElementSource:
 
         return pass_tokens().flat_map(unconverted(numbered))
 
-    def tasks_of(self, epoch: Any) -> Any:
-        """A dataset of the read tasks of one epoch: dicts of tensors by field, `[rows, *shape]`, ragged where it is."""
+    def elements_of(self, epoch: Any) -> Any:
+        """A dataset of the elements of one epoch: what `given` takes."""
         dtypes = flat_dtypes(self.fields)
+        dtypes += [tf.int32] * self.plan.mixes + [tf.bool] * self.marked
 
-        def fetch(epoch: Any, position: Any) -> list[Array]:
+        def count(epoch: Any) -> Any:
+            return np.int64(len(self.plan.layout(int(epoch))))
+
+        def fetch(epoch: Any, number: Any) -> list[Array]:
             try:
-                return self.fetch(int(epoch), int(position))
+                return self.fetch(int(epoch), int(number))
             except TfpetastormError as error:
                 # TensorFlow puts the whole traceback into its message; ours says what, where and what to do.
                 raise error.with_traceback(None) from None
 
-        def read(position: Any) -> dict[str, Any]:
+        def read(number: Any) -> Any:
             # Stateless, and so it is, in all that comes out: TensorFlow then saves and restores the iterator.
-            tensors = tf.numpy_function(fetch, [epoch, position], dtypes, stateful=False)
-            return unflatten(tensors if isinstance(tensors, (list, tuple)) else [tensors], self.fields)
+            tensors = tf.numpy_function(fetch, [epoch, number], dtypes, stateful=False)
+            return tuple(tensors) if isinstance(tensors, (list, tuple)) else (tensors,)
 
-        return tf.data.Dataset.range(len(self.plan.tasks)).map(unconverted(read))
+        elements = tf.ensure_shape(tf.numpy_function(count, [epoch], tf.int64, stateful=False), [])
+        return tf.data.Dataset.range(elements).map(unconverted(read))
+
+    def given(self, *tensors: Any) -> Given:
+        """An element of `elements_of`, its parts by name and with their static shapes."""
+        rest = list(tensors)
+        real = rest.pop() if self.marked else None
+        index = rest.pop() if self.plan.mixes else None
+        for vector in (real, index):
+            if vector is not None:
+                vector.set_shape([None])
+        return Given(unflatten(rest, self.fields), index, real)
 
 
 def unconverted(function: Any) -> Any:
@@ -171,6 +232,13 @@ def unconverted(function: Any) -> Any:
     return tf.autograph.experimental.do_not_convert(function)
 
 
-def _rows_of(result: TaskResult, rows: Array) -> TaskResult:
-    columns = {name: take(column, rows) for name, column in result.columns.items()}
-    return TaskResult(len(rows), columns, result.damage, result.counts)
+def _slots(pieces: tuple[Piece, ...], results: list[TaskResult]) -> Array:
+    """int64: for each row that was planned, which of the rows that came it is; -1 where it is lost."""
+    parts, base = [], 0
+    for piece, result in zip(pieces, results, strict=True):
+        slots = np.full(piece.rows, -1, np.int64)
+        kept = np.arange(result.rows) if result.kept is None else result.kept
+        slots[kept] = base + np.arange(result.rows)
+        parts.append(slots)
+        base += result.rows
+    return np.concatenate(parts)

@@ -11,6 +11,9 @@ import tensorflow as tf
 from tfpetastorm.errors import OptionError
 from tfpetastorm.schema.field import UnischemaField
 
+#: The field that marks padding where there is no label to weigh.
+ROW_MASK = "row_mask"
+
 
 @dataclass(frozen=True)
 class Structure:
@@ -35,15 +38,32 @@ class Structure:
             raise OptionError("label takes every field, so that no features are left; name more in fields=.")
         return cls(label if isinstance(label, str) else labels)
 
-    def arrange(self, element: dict[str, Any]) -> Any:
-        """A dict of fields as the user's element."""
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The names of all labels."""
+        return () if self.label is None else (self.label,) if isinstance(self.label, str) else self.label
+
+    def arrange(self, element: dict[Any, Any], real: Any = None) -> Any:
+        """A dict of fields, of an n-gram by offset, as the user's element. real: bool `[batch]`, False for padding: a
+        sample weight for Keras, or where there is no label a field of its own."""
         if self.label is None:
-            return element
-        labels = (self.label,) if isinstance(self.label, str) else self.label
-        features = {name: value for name, value in element.items() if name not in labels}
-        if isinstance(self.label, str):
-            return features, element[self.label]
-        return features, {name: element[name] for name in labels}
+            return element if real is None else {**element, ROW_MASK: real}
+        if all(isinstance(value, dict) for value in element.values()):
+            return self._arrange_ngram(element, real)
+        features = {name: value for name, value in element.items() if name not in self.labels}
+        return self._with_labels(features, {name: element[name] for name in self.labels}, real)
+
+    def _arrange_ngram(self, element: dict[int, dict[str, Any]], real: Any) -> Any:
+        features = {
+            offset: {name: value for name, value in fields.items() if name not in self.labels}
+            for offset, fields in element.items()
+        }
+        found = {name: fields[name] for fields in element.values() for name in self.labels if name in fields}
+        return self._with_labels({offset: fields for offset, fields in features.items() if fields}, found, real)
+
+    def _with_labels(self, features: Any, labels: dict[str, Any], real: Any) -> Any:
+        label = labels[self.label] if isinstance(self.label, str) else labels
+        return (features, label) if real is None else (features, label, tf.cast(real, tf.float32))
 
 
 @dataclass(frozen=True)
@@ -52,20 +72,22 @@ class Padding:
     where a size is given, every batch to that size, and longer rows cut.
 
     sizes: by field, the size of its first dimension, or None for the batch's largest. shapes: by field, its shape.
+    length: of windows that stack their rows, how many these are.
     """
 
     sizes: dict[str, int | None]
     shapes: dict[str, tuple[int | None, ...]]
+    length: int | None = None
 
     @classmethod
-    def of(cls, ragged: Any, fields: Sequence[UnischemaField]) -> Padding:
+    def of(cls, ragged: Any, fields: Sequence[UnischemaField], length: int | None = None) -> Padding:
         """ragged: "ragged" for none, "pad" for all, or a mapping from fields to "pad", "ragged" or a size."""
         shapes = {field.name: field.shape for field in fields if field.ragged_rank}
         names = list(shapes)
         if ragged == "ragged":
-            return cls({}, shapes)
+            return cls({}, shapes, length)
         if ragged == "pad":
-            return cls(dict.fromkeys(names), shapes)
+            return cls(dict.fromkeys(names), shapes, length)
         if not isinstance(ragged, dict):
             raise OptionError(f'ragged takes "ragged", "pad" or a mapping of fields, not {ragged!r}.')
         sizes: dict[str, int | None] = {}
@@ -78,23 +100,33 @@ class Padding:
                 sizes[name] = value
             elif value != "ragged":
                 raise OptionError(f'ragged[{name!r}] is "pad", "ragged" or a size, not {value!r}.')
-        return cls(sizes, shapes)
+        return cls(sizes, shapes, length)
 
-    def apply(self, element: dict[str, Any]) -> dict[str, Any]:
-        """The element with its padded fields dense."""
+    def apply(self, fields: dict[Any, Any]) -> dict[Any, Any]:
+        """A batch's fields, of an n-gram by offset, with the padded ones dense."""
+        return {name: self._dense(name, value) for name, value in fields.items()}
+
+    def rows(self, fields: dict[Any, Any]) -> dict[Any, Any]:
+        """The fields of one sample, ragged cells dense: every cell is rectangular. The cells of a window are padded to
+        its largest."""
         return {
-            name: _padded(value, self.sizes[name], self.shapes[name]) if name in self.sizes else value
-            for name, value in element.items()
+            name: self.rows(value)
+            if isinstance(value, dict)
+            else value.to_tensor(shape=[*self._lead, *self.shapes[name]])
+            if isinstance(value, tf.RaggedTensor)
+            else value
+            for name, value in fields.items()
         }
 
-    def rows(self, element: dict[str, Any]) -> dict[str, Any]:
-        """An element that is one row, its ragged cells dense: every cell is rectangular."""
-        return {
-            name: value.to_tensor(shape=self.shapes[name]) if isinstance(value, tf.RaggedTensor) else value
-            for name, value in element.items()
-        }
+    @property
+    def _lead(self) -> list[int]:
+        return [] if self.length is None else [self.length]
 
-
-def _padded(value: Any, size: int | None, shape: tuple[int | None, ...]) -> Any:
-    # Fixed sizes are given: TensorFlow finds none in a batch of nothing but empty cells.
-    return value.to_tensor(shape=[None, *shape] if size is None else [None, size, *shape[1:]])
+    def _dense(self, name: Any, value: Any) -> Any:
+        if isinstance(value, dict):
+            return self.apply(value)
+        if name not in self.sizes:
+            return value
+        shape, size = self.shapes[name], self.sizes[name]
+        # Fixed sizes are given: TensorFlow finds none in a batch of nothing but empty cells.
+        return value.to_tensor(shape=[None, *self._lead, *(shape if size is None else (size, *shape[1:]))])

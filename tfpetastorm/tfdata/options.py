@@ -1,0 +1,129 @@
+"""What the arguments of `make_dataset` mean together: what is read, how it is divided, and what decides the order."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from tfpetastorm.errors import OptionError
+from tfpetastorm.plan.ngram import NGram, ResolvedWindows, Window
+from tfpetastorm.plan.order import Shuffle
+from tfpetastorm.plan.shards import Division
+from tfpetastorm.plan.split import Split
+from tfpetastorm.read.fetch import Source
+from tfpetastorm.read.nulls import NullPolicy
+from tfpetastorm.read.predicate import ExpressionPredicate, predicate_of
+from tfpetastorm.read.task import ReadSpec
+from tfpetastorm.read.transform import Transform
+from tfpetastorm.schema.unischema import Unischema
+from tfpetastorm.storage.dataset import StoredDataset
+from tfpetastorm.tfdata.planning import Planned
+from tfpetastorm.tfdata.sharding import ShardChoice
+from tfpetastorm.tfdata.skip import Skip
+
+
+def specify(
+    stored: StoredDataset,
+    fields: Iterable[Any] | None,
+    labels: Sequence[str],
+    *,
+    where: Any,
+    split: Any,
+    transform: Any,
+    nulls: Any,
+    skip: Skip | None,
+    ngram: NGram | Window | None,
+) -> tuple[ReadSpec, ResolvedWindows | None]:
+    """What is read of a dataset, and which windows of it. Raises OptionError for what can't work."""
+    schema = stored.schema
+    change = Transform.of(transform)
+    added = {field.name: field for field in change.edit_fields} if change is not None else {}
+    windows = None
+    if ngram is not None:
+        if not isinstance(ngram, (NGram, Window)):
+            raise OptionError(f"ngram takes an NGram or a Window, not {ngram!r}.")
+        windows = ngram.resolve(Unischema(schema.name, [*{**schema.fields, **added}.values()]))
+    wanted: list[Any] = [*(fields or ()), *(name for name in labels if name not in added)]
+    if windows is not None and windows.names is not None:
+        wanted += [name for name in windows.names if name in schema.fields]
+    elif fields is None:
+        wanted = list(schema.fields)
+    chosen = list(schema.select(wanted))
+    read = [schema.fields[name] for name in chosen]
+    policy = NullPolicy(nulls, read)
+    output = policy.fields_after(read)
+    if change is not None:
+        output = change.fields_after(output)
+    if not output:
+        raise OptionError("No field comes out: name at least one in fields=, and let transform= leave one.")
+    predicate = predicate_of(where, list(schema.fields), stored.filter_schema)
+    part = None if split is None else Split.of(split)
+    by = "row" if part is None else part.by
+    if by not in ("row", "row_group") and (by not in schema.fields or schema.fields[by].shape):
+        raise OptionError(f'split by={by!r} is neither "row", "row_group" nor a scalar field.')
+    source = Source(stored.filesystem, stored.inventory, stored.column_paths, stored.partition_fields)
+    spec = ReadSpec(
+        source,
+        schema,
+        tuple(chosen),
+        policy,
+        tuple(output),
+        stored.filter_schema,
+        predicate,
+        part,
+        change,
+        skip is not None,
+    )
+    return spec, windows
+
+
+def division_of(choice: ShardChoice, batch_size: int | None, even: str | None, drop_remainder: bool) -> Division:
+    """How an epoch is divided. Raises OptionError where several shards lack `even`, or a batch can't be divided."""
+    choice.check_batch(batch_size)
+    if choice.count > 1 and even is None:
+        raise OptionError(
+            f"{choice.count} shards need equally many steps, so say what happens to rows that fill no step: "
+            'even="drop" or "repeat" for training, even="pad" for evaluation.'
+        )
+    # A batch that TensorFlow divides holds what this shard needs for several steps.
+    size = choice.count if batch_size is None else batch_size * choice.steps_of_element
+    # A replica that is given batches of its own must not go without one in the last step.
+    full = drop_remainder or (choice.replicas > 1 and not choice.rebatched)
+    return Division(choice.count, size, even or "drop", full, choice.pieces if choice.rebatched else 1)
+
+
+def emitted_batch(choice: ShardChoice, division: Division) -> int:
+    """Rows of a batch as this shard gives it."""
+    local = division.local(choice.index)
+    return local if choice.rebatched else local // choice.replicas
+
+
+def order_options(
+    spec: ReadSpec, windows: ResolvedWindows | None, shuffle: Shuffle, planned: Planned
+) -> dict[str, Any]:
+    """What decides the order of an epoch and what its samples are, by option, as JSON."""
+    counts = hashlib.sha256(np.ascontiguousarray(planned.samples.count, "<i8").tobytes())
+    if windows is not None:
+        assert planned.samples.windows is not None
+        counts.update(planned.samples.windows.to_array().astype("<i8").tobytes())
+    where = spec.where
+    split = spec.split
+    return {
+        "fields": list(spec.fields),
+        "where": None if where is None else where.key if isinstance(where, ExpressionPredicate) else _named(where),
+        "split": None if split is None else [split.part, dict(split.parts), split.by, split.salt],
+        "transform": None if spec.transform is None else _named(spec.transform.function),
+        "shuffle": {**asdict(shuffle), "block": planned.block},
+        "ngram": None if windows is None else windows.key,
+        "counts": counts.hexdigest(),
+    }
+
+
+def _named(function: Any) -> str:
+    """A function by name: what is in it, nobody can compare from one run to the next."""
+    inner = getattr(function, "function", function)
+    return str(getattr(inner, "__qualname__", type(inner).__name__))
