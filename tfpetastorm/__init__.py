@@ -12,7 +12,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tfpetastorm.errors import DatasetError as DatasetError
     from tfpetastorm.errors import TfpetastormError as TfpetastormError
+    from tfpetastorm.plan.ngram import NGram as NGram
+    from tfpetastorm.plan.ngram import Window as Window
     from tfpetastorm.plan.order import Shuffle as Shuffle
+    from tfpetastorm.plan.position import Position as Position
     from tfpetastorm.plan.split import Split as Split
     from tfpetastorm.pool.options import PoolOptions as PoolOptions
     from tfpetastorm.read.nulls import Nulls as Nulls
@@ -30,8 +33,10 @@ if TYPE_CHECKING:
     from tfpetastorm.storage.writer import DatasetWriter as DatasetWriter
     from tfpetastorm.tfdata.dataset import close as close
     from tfpetastorm.tfdata.dataset import make_dataset as make_dataset
+    from tfpetastorm.tfdata.dataset import position as position
     from tfpetastorm.tfdata.dataset import stats as stats
     from tfpetastorm.tfdata.dataset import steps as steps
+    from tfpetastorm.tfdata.mix import mix as mix
     from tfpetastorm.tfdata.monitor import Monitor as Monitor
     from tfpetastorm.tfdata.skip import Skip as Skip
     from tfpetastorm.tfdata.specs import tensor_specs as tensor_specs
@@ -46,9 +51,11 @@ _HOMES = {
     "DatasetError": "errors",
     "DatasetWriter": "storage.writer",
     "Monitor": "tfdata.monitor",
+    "NGram": "plan.ngram",
     "NdarrayCodec": "schema.codecs",
     "Nulls": "read.nulls",
     "PoolOptions": "pool.options",
+    "Position": "plan.position",
     "ScalarCodec": "schema.codecs",
     "Shuffle": "plan.order",
     "Skip": "tfdata.skip",
@@ -58,9 +65,12 @@ _HOMES = {
     "Transform": "read.transform",
     "Unischema": "schema.unischema",
     "UnischemaField": "schema.field",
+    "Window": "plan.ngram",
     "close": "tfdata.dataset",
     "make_dataset": "tfdata.dataset",
+    "mix": "tfdata.mix",
     "open_dataset": "storage.opening",
+    "position": "tfdata.dataset",
     "stats": "tfdata.dataset",
     "steps": "tfdata.dataset",
     "tensor_specs": "tfdata.specs",
