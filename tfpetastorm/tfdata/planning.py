@@ -95,7 +95,7 @@ def plan_tasks(
         )
     largest = int(task_bytes.max()) if len(tasks) else 0
     if windows is None:
-        held = _held(min(block, int(rows.sum())), mean, largest, options)
+        held = _held("block", min(block, int(rows.sum())), mean, largest, options)
         if spec.selects:
             rows = _counted(dataset, spec, reader, options, tasks, ledger)
         full = rows > 0
@@ -104,8 +104,8 @@ def plan_tasks(
     # Imported here: only windows need it.
     from tfpetastorm.tfdata.window_index import index_windows
 
-    rows_of_block = min(block * windows.stride, int(rows.sum())) if block else int(_RUN_BYTES // max(mean, 1.0))
-    held = _held(rows_of_block, mean, largest, options)
+    joined = min(block * windows.stride if block else int(_RUN_BYTES // max(mean, 1.0)), int(rows.sum()))
+    held = _held("block" if block else "run of row groups", joined, mean, largest, options)
     index = index_windows(dataset, spec, reader, options, tasks, ledger, windows)
     # Each task counts the windows that start in it; those without any may still hold the last rows of one.
     borders = np.concatenate([[0], np.cumsum(rows)])
@@ -114,16 +114,18 @@ def plan_tasks(
     return Planned(samples, of_row, block, held)
 
 
-def _held(rows: int, row_bytes: float, task_bytes: int, options: PoolOptions) -> int:
-    """Bytes that a block of so many rows takes beyond read tasks. Raises MemoryBudgetError if they are too many."""
+def _held(what: str, rows: int, row_bytes: float, task_bytes: int, options: PoolOptions) -> int:
+    """Bytes that so many rows, joined to a block or for windows, take beyond read tasks. Raises MemoryBudgetError if
+    they are too many."""
     held = int(rows * row_bytes * (_BLOCK_COPIES - 1))
     needed = held + max(task_bytes, int(rows * row_bytes))
     if needed > options.budget_bytes:
-        fits = int(options.budget_bytes // (_BLOCK_COPIES * max(row_bytes, 1.0)))
-        remedy = f"use Shuffle(block_rows={fits:_}) or less, or" if fits else "read fewer fields, or"
+        free = min(options.budget_bytes / _BLOCK_COPIES, (options.budget_bytes - task_bytes) / (_BLOCK_COPIES - 1))
+        fits = int(free // max(row_bytes, 1.0))
+        smaller = f"use Shuffle(block_rows={fits:_}) or less" if what == "block" and fits else "read fewer fields"
         raise MemoryBudgetError(
-            f"A block of {rows:,} rows takes about {needed:,} bytes on its way to a batch and the budget is "
-            f"{options.budget_bytes:,}: {remedy} allow PoolOptions(budget_bytes={needed:_})."
+            f"A {what} of {rows:,} rows takes about {needed:,} bytes on its way to a batch and the budget is "
+            f"{options.budget_bytes:,}: {smaller}, or allow PoolOptions(budget_bytes={needed:_})."
         )
     return held
 
