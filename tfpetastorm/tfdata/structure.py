@@ -45,10 +45,17 @@ class Structure:
 
     def arrange(self, element: dict[Any, Any], real: Any = None) -> Any:
         """A dict of fields, of an n-gram by offset, as the user's element. real: bool `[batch]`, False for padding: a
-        sample weight for Keras, or where there is no label a field of its own."""
+        sample weight for Keras, or where there is no label a field of its own (of an n-gram at its first offset)."""
+        ngram = all(isinstance(value, dict) for value in element.values())
         if self.label is None:
-            return element if real is None else {**element, ROW_MASK: real}
-        if all(isinstance(value, dict) for value in element.values()):
+            if real is None:
+                return element
+            if ngram:
+                # TensorFlow sorts keys, so a name can't stand beside offsets.
+                first = min(element)
+                return {**element, first: {**element[first], ROW_MASK: real}}
+            return {**element, ROW_MASK: real}
+        if ngram:
             return self._arrange_ngram(element, real)
         features = {name: value for name, value in element.items() if name not in self.labels}
         return self._with_labels(features, {name: element[name] for name in self.labels}, real)
