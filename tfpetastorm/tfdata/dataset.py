@@ -123,8 +123,9 @@ def make_dataset(
     Returns:
         A dataset of dicts from field to tensor, or `(features, label)`. Tensors are `[batch, *shape]`, or
         `tf.RaggedTensor` where the shape has a None; str, bytes and Decimal are strings, datetime64 is int64 in its
-        unit, dates are int32 days. Its cardinality is exact, in batches; unknown with several shards, since TensorFlow
-        may divide batches once more, and from the middle of an epoch, since later passes are longer: `steps` tells.
+        unit, dates are int32 days. Its cardinality is exact, in batches; unknown with several shards or replicas, since
+        a step may take a part of a batch, or several, and from the middle of an epoch, since later passes are longer:
+        `steps` tells.
 
     Raises:
         OptionError: an argument can't work. PositionError: `start` belongs to another dataset or other options.
@@ -210,7 +211,7 @@ def make_dataset(
             auto = tf.data.Options()
             auto.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
             dataset = dataset.with_options(auto)
-        elif not here.consumed:
+        elif choice.replicas == 1 and not here.consumed:
             cardinality = tf.data.INFINITE_CARDINALITY if total is None else total
             dataset = dataset.apply(tf.data.experimental.assert_cardinality(cardinality))
         steps_made = None if total is None else total * choice.steps_of_element

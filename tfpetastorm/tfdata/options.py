@@ -46,7 +46,7 @@ def specify(
     if ngram is not None:
         if not isinstance(ngram, (NGram, Window)):
             raise OptionError(f"ngram takes an NGram or a Window, not {ngram!r}.")
-        windows = ngram.resolve(Unischema(schema.name, [*{**schema.fields, **added}.values()]))
+        windows = ngram.resolve(Unischema(schema.name, [*{**schema.fields, **added}.values()]), schema)
     wanted: list[Any] = [*(fields or ()), *(name for name in labels if name not in added)]
     if windows is not None and windows.names is not None:
         wanted += [name for name in windows.names if name in schema.fields]
@@ -84,9 +84,10 @@ def specify(
 def division_of(choice: ShardChoice, batch_size: int | None, even: str | None, drop_remainder: bool) -> Division:
     """How an epoch is divided. Raises OptionError where several shards lack `even`, or a batch can't be divided."""
     choice.check_batch(batch_size)
-    if choice.count > 1 and even is None:
+    if even is None and (choice.count > 1 or choice.replicas > 1):
+        fed = f"{choice.count} shards" if choice.count > 1 else f"{choice.replicas} replicas"
         raise OptionError(
-            f"{choice.count} shards need equally many steps, so say what happens to rows that fill no step: "
+            f"{fed} need equally many steps, so say what happens to rows that fill no step: "
             'even="drop" or "repeat" for training, even="pad" for evaluation.'
         )
     # A batch that TensorFlow divides holds what this shard needs for several steps.

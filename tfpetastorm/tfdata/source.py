@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import threading
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfpetastorm.errors import DamagedDataError, DatasetChangedError, TfpetastormError, describe
+from tfpetastorm.errors import DamagedDataError, DatasetChangedError, OptionError, TfpetastormError, describe
 from tfpetastorm.plan.epochs import EpochPlan, Key
 from tfpetastorm.plan.layout import Element, Piece
 from tfpetastorm.pool.lookahead import LookAhead, PoolStats, Sequence
@@ -70,6 +71,7 @@ class ElementSource:
         self.ledger = ledger
         self.marked = marked
         self._reader = reader
+        self._identity = secrets.randbits(63)
         self._lock = threading.Lock()
         self._counts = Counts()
         self._passes: PassNumbers = PassNumbers()
@@ -182,12 +184,19 @@ class ElementSource:
     def epochs(self) -> Any:
         """A dataset of the epoch numbers (int64) of one pass."""
 
-        def begin(token: Any) -> Any:
+        def begin(token: Any, identity: Any) -> Any:
+            if int(identity) != self._identity:
+                # TensorFlow knows functions by a running number, so that a graph sent here finds others' in its place.
+                raise OptionError(
+                    "This dataset was made in another process, whose Python functions do not exist here: a remote "
+                    "tf.data service or parameter server can't run it. Call make_dataset where it is iterated."
+                )
             return np.int64(self.begin(int(token)))
 
         def numbered(token: Any) -> Any:
             # Here and not in a map before: that would keep TensorFlow from saving how far the tokens have come.
-            first = tf.ensure_shape(tf.numpy_function(begin, [token], tf.int64, stateful=False), [])
+            number = tf.numpy_function(begin, [token, np.int64(self._identity)], tf.int64, stateful=False)
+            first = tf.ensure_shape(number, [])
             last = first + self.plan.epochs if self.plan.epochs is not None else tf.int64.max
             return tf.data.Dataset.range(first, last)
 
