@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
-import sys
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
-from rich.console import Console
-from rich.progress import track
 
 from tfpetastorm.errors import MemoryBudgetError
 from tfpetastorm.plan.layout import Samples
@@ -23,11 +18,8 @@ from tfpetastorm.read.task import ReadSpec, TaskReader
 from tfpetastorm.schema.columns import Array
 from tfpetastorm.storage.dataset import StoredDataset
 from tfpetastorm.storage.statistics import prune
+from tfpetastorm.tfdata.index_pass import in_order, index_key
 from tfpetastorm.tfdata.skip import SkipLedger
-
-#: An index pass over at least this many row groups shows a progress bar, where someone is looking.
-_PROGRESS_TASKS = 64
-
 
 #: A block, or a run of row groups for windows, takes about this many times its size: in parts and joined, gathered, cut
 #: into batches, and once more for what is made ahead.
@@ -139,19 +131,12 @@ def _counted(
     ledger: SkipLedger,
 ) -> Array:
     """int64 `[n]`: the rows of each task that come out, by an index pass over just the columns that decide it."""
-    key = _index_key(dataset, spec, tasks)
+    key = index_key(dataset, spec, tasks, "rows")
     if key is not None:
         known = dataset.get_counts(key)
         if known is not None and len(known) == len(tasks):
             return known
-    numbers = range(len(tasks))
-    with ThreadPoolExecutor(options.workers, thread_name_prefix="tfpetastorm-index") as threads:
-        results = threads.map(lambda i: reader.count(tasks.task(i)), numbers)
-        shown = len(tasks) >= _PROGRESS_TASKS and sys.stderr.isatty()
-        console = Console(stderr=True)
-        counted = list(
-            track(results, "Counting rows", total=len(tasks), console=console, transient=True, disable=not shown)
-        )
+    counted = list(in_order(reader.count, tasks, options, "Counting rows"))
     reader.close()
     for result in counted:
         ledger.add(result.damage)
@@ -159,19 +144,3 @@ def _counted(
     if key is not None and not any(result.damage for result in counted):
         dataset.put_counts(key, rows)
     return rows
-
-
-def _index_key(dataset: StoredDataset, spec: ReadSpec, tasks: TaskTable) -> str | None:
-    """Names what was counted, for the cache; None where that can't be named (a Python function, or files of which
-    nobody can tell whether they were written anew in the same size)."""
-    if spec.where is not None and not isinstance(spec.where, ExpressionPredicate):
-        return None
-    times = [file.mtime_ns for file in dataset.files]
-    if min(times) < 0:
-        return None
-    where = spec.where.key if spec.where is not None else ""
-    split = None if spec.split is None else spec.split.__reduce__()[1]
-    digest = hashlib.sha256(repr((where, split, times)).encode())
-    for array in (tasks.row_group, tasks.start, tasks.stop):
-        digest.update(np.ascontiguousarray(array).tobytes())
-    return "rows:" + digest.hexdigest()
