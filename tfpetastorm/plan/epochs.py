@@ -66,6 +66,11 @@ class EpochPlan:
         """The same plan for another shard; they share what they have worked out of the order."""
         return replace(self, shard=shard, _layouts=_Recent(_EPOCHS), _elements=_Recent(_ELEMENTS))
 
+    def with_seed(self, seed: int) -> EpochPlan:
+        """The same plan in the order of another seed."""
+        layouts, elements = _Recent[int, Layout](_EPOCHS), _Recent[tuple[int, int], Element](_ELEMENTS)
+        return replace(self, seed=seed, _streams=_Recent(_EPOCHS), _layouts=layouts, _elements=elements)
+
     def from_position(self, epoch: int, consumed: tuple[Segment, ...]) -> EpochPlan:
         """The same plan from another place on: from the next epoch, where too little is left of this one for a step."""
         layouts, elements = _Recent[int, Layout](_EPOCHS), _Recent[tuple[int, int], Element](_ELEMENTS)

@@ -141,6 +141,7 @@ def make_dataset(
         raise OptionError("seed=None draws a seed, and every shard would draw its own: give all shards one seed.")
     if start is not None and epoch is not None:
         raise OptionError("start= says which epoch comes first, so epoch= must be left out.")
+    drawn = seed is None and start is None
     if seed is None:
         seed = secrets.randbits(63) if start is None else start.seed
     seed = whole_number("seed", seed)
@@ -198,10 +199,13 @@ def make_dataset(
     emitted = None if batch_size is None else emitted_batch(choice, division)
 
     def restarted(position: Position | None) -> Any:
-        here = plan
+        here, known = plan, order
         if position is not None:
-            position.check(order)
-            here = plan.from_position(position.epoch, position.segments)
+            if drawn:
+                # Nobody asked for this seed: that of the position is as good, and goes on.
+                here, known = plan.with_seed(position.seed), replace(order, seed=position.seed)
+            position.check(known)
+            here = here.from_position(position.epoch, position.segments)
         source = ElementSource(here, reader, pool_options, planned.row_bytes, ledger, division.even == "pad")
         dataset = _graph(source, forming, structure, padding, emitted, division.full)
         total = (
@@ -215,7 +219,7 @@ def make_dataset(
             cardinality = tf.data.INFINITE_CARDINALITY if total is None else total
             dataset = dataset.apply(tf.data.experimental.assert_cardinality(cardinality))
         steps_made = None if total is None else total * choice.steps_of_element
-        setattr(dataset, _ATTRIBUTE, _Handle(source, stored, choice, steps_made, order, restarted))
+        setattr(dataset, _ATTRIBUTE, _Handle(source, stored, choice, steps_made, known, restarted))
         weakref.finalize(dataset, source.pool.release).atexit = False
         return dataset
 

@@ -70,6 +70,9 @@ class ElementSource:
         self.fields = reader.spec.output
         self.ledger = ledger
         self.marked = marked
+        #: The epoch with which every pass begins from now on; None: each goes on where the one before ended. For those
+        #: who count epochs themselves, since Keras begins passes that nobody reads.
+        self.epoch_now: int | None = None
         self._reader = reader
         self._identity = secrets.randbits(63)
         self._lock = threading.Lock()
@@ -97,7 +100,7 @@ class ElementSource:
         number = self._passes.number(token)
         with self._lock:
             self._passes_begun += 1
-        return self.plan.pass_start(number)
+        return self.plan.pass_start(number) if self.epoch_now is None else self.epoch_now
 
     def fetch(self, epoch: int, number: int) -> list[Array]:
         """The flat arrays (see `flatten`) of an element, then what else `Given` holds."""
