@@ -418,3 +418,61 @@ def test_across_row_groups_there_are_all_that_petastorm_forms_and_those_at_borde
     threes = zip(stamps, stamps[1:], stamps[2:], strict=False)
     assert found == [[a, b, c] for a, b, c in threes if b - a <= 200 and c - b <= 200]
     assert {tuple(w) for w in expected["windows"]} < {tuple(w) for w in found}
+
+
+def test_fields_that_a_transform_makes(drives):
+    double = tps.Transform(
+        lambda columns: {**columns, "t": columns["t"] / 2, "two": columns["id"] * 2},
+        edit_fields=[tps.UnischemaField("t", np.float64), tps.UnischemaField("two", np.int64)],
+    )
+    # Gaps are those of the stored field.
+    common = {"sequence_field": "drive", "timestamp_field": "t", "delta_threshold": 1}
+    options = {"transform": double, "batch_size": 60, "pool": "inline"}
+    window = tps.Window(3, fields=["two", "t"], **common)
+    batch = next(iter(tps.make_dataset(drives, fields=["id"], ngram=window, **options)))
+    starts = [i for i in range(60) if i % 20 < 18]
+    assert cells(batch["two"]) == [[2 * i, 2 * i + 2, 2 * i + 4] for i in starts]
+    ngram = tps.NGram({0: ["id", "t"], 2: ["two"]}, **common)
+    batch = next(iter(tps.make_dataset(drives, ngram=ngram, **options)))
+    assert cells(batch[2]["two"]) == [2 * i + 4 for i in starts]
+    assert cells(batch[0]["t"]) == [i % 20 / 2 for i in starts]
+    with pytest.raises(OptionError, match="names no field"):
+        tps.make_dataset(drives, ngram=tps.Window(3, timestamp_field="two"), **options)
+
+
+@pytest.mark.parametrize("shuffle", [False, tps.Shuffle(block_rows=20)])
+@pytest.mark.parametrize("pool", ["thread", "process"])
+def test_pools_change_nothing(drives, pool, shuffle):
+    window = tps.Window(4, 2, fields=["id", "tags"])
+    expected = read(drives, window, shuffle=shuffle, seed=4)
+    assert read(drives, window, shuffle=shuffle, seed=4, pool=pool) == expected
+
+
+def test_parts_of_a_split_share_no_row(drives):
+    window = tps.Window(2, fields=["id"])
+    rows = []
+    for part in ("train", "test"):
+        split = tps.Split(part, {"train": 0.5, "test": 0.5}, by="row_group")
+        starts = flat(read(drives, window, split=split))
+        rows.append({row for start in starts for row in (start, start + 1)})
+    assert not rows[0] & rows[1]
+    assert rows[0] | rows[1] == set(range(60))
+
+
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_no_window_holds_a_damaged_row(drives, shuffle):
+    """Others take their places, so the number of steps holds."""
+    file = drives / "part-00.parquet"
+    column = pq.ParquetFile(file).metadata.row_group(1).column(SCHEMA.get_field_index("name"))
+    data = bytearray(file.read_bytes())
+    data[column.data_page_offset : column.data_page_offset + 20] = bytes(20)
+    file.write_bytes(data)
+    window = tps.Window(3, fields=["id", "name"])
+    with pytest.raises(tf.errors.OpError, match=r"part-00.parquet, row group 1"):
+        read(drives, window)
+    dataset = tps.make_dataset(
+        drives, ngram=window, batch_size=5, shuffle=shuffle, seed=3, on_error=tps.Skip(budget=6), pool="inline"
+    )
+    starts = flat([windows_of(batch, window) for batch in dataset])
+    assert len(starts) == 58
+    assert set(starts) == set(range(58)) - set(range(4, 12))
