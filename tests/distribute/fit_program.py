@@ -54,21 +54,28 @@ class Epochs(tf_keras.callbacks.Callback):
         self.ends.append(len(self.model.trained))
 
 
-def main(url: str, batch_size: int, even: str, drop_remainder: bool, epochs: int, shuffle: bool) -> dict:
+def main(
+    url: str, batch_size: int, even: str, drop_remainder: bool, epochs: int, shuffle: bool, one_pass: bool
+) -> dict:
     strategy = tf.distribute.MultiWorkerMirroredStrategy()
     common = {"fields": ["id", "x"], "label": "y", "batch_size": batch_size, "pool": "inline"}
     with strategy.scope():
         order = {"shuffle": tps.Shuffle(block_rows=16) if shuffle else False, "seed": 5}
-        train = tps.make_dataset(url, even=even, drop_remainder=drop_remainder, **order, **common)
+        passes = {"epochs": epochs, "epoch": 3} if one_pass else {}
+        train = tps.make_dataset(url, even=even, drop_remainder=drop_remainder, **passes, **order, **common)
         held_out = tps.make_dataset(url, even="pad", **common)
         model = Recorder()
         model.compile("sgd", "mse", weighted_metrics=["mae"])
     policy = train.options().experimental_distribute.auto_shard_policy
     ends = Epochs()
-    history = model.fit(train, epochs=epochs, validation_data=held_out, verbose=2, callbacks=[ends])
+    steps = tps.steps(train) // (epochs if one_pass else 1)
+    history = model.fit(
+        train, epochs=epochs, steps_per_epoch=steps if one_pass else None,
+        validation_data=held_out, verbose=2, callbacks=[ends],
+    )  # fmt: skip
     starts = [0, *ends.ends[:-1]]
     return {
-        "steps": tps.steps(train),
+        "steps": steps,
         "validation_steps": tps.steps(held_out),
         "cardinality": int(train.cardinality()),
         "policy": policy.name,

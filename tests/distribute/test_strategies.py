@@ -56,14 +56,14 @@ def members(result: Any, epoch: int) -> set[int]:
 
 
 @pytest.mark.parametrize(
-    ("batch_size", "even", "drop_remainder", "shuffle"),
-    [(8, "drop", False, True), (14, "repeat", False, True), (32, "drop", True, False)],
+    ("batch_size", "even", "drop_remainder", "shuffle", "one_pass"),
+    [(8, "drop", False, True, False), (14, "repeat", False, True, True), (32, "drop", True, False, False)],
 )
 def test_fit_of_two_workers_sees_every_row_it_should(
-    url: str, tmp_path: Path, batch_size: int, even: str, drop_remainder: bool, shuffle: bool
+    url: str, tmp_path: Path, batch_size: int, even: str, drop_remainder: bool, shuffle: bool, one_pass: bool
 ) -> None:
     options = {"url": url, "batch_size": batch_size, "even": even, "drop_remainder": drop_remainder, "epochs": 2}
-    results = run("fit_program.py", tmp_path, {**options, "shuffle": shuffle}, workers=2)
+    results = run("fit_program.py", tmp_path, {**options, "shuffle": shuffle, "one_pass": one_pass}, workers=2)
     check_epochs(results, batch_size, even)
     for result in results:
         # TensorFlow would believe a cardinality, and count twice as large batches in it.

@@ -33,11 +33,15 @@ def write(folder: Path, layout: list[list[int]]) -> int:
 
 
 def read(url: Any, shard: Any, **options: Any) -> tuple[Any, list[tuple[list[int], list[bool]]]]:
-    """One pass of a shard: the dataset, and the ids and the mask of each batch."""
+    """One pass of a shard: the dataset, and the (first) ids and the mask of each batch."""
     dataset = tps.make_dataset(str(url), fields=["id"], shard=shard, pool="inline", **options)
     batches = []
     for batch in dataset:
-        ids = batch["id"].numpy().tolist()
+        ids = batch["id"].numpy()
+        if "ngram" in options:
+            assert (np.diff(ids, axis=1) == 1).all()
+            ids = ids[:, 0]
+        ids = ids.tolist()
         assert ("row_mask" in batch) == (options.get("even") == "pad")
         batches.append((ids, batch["row_mask"].numpy().tolist() if "row_mask" in batch else [True] * len(ids)))
     return dataset, batches
@@ -55,6 +59,7 @@ def cases(draw: Any) -> dict[str, Any]:
         "shuffle": draw(st.one_of(st.just(False), st.builds(lambda n: tps.Shuffle(block_rows=n), st.integers(1, 30)))),
         "seed": draw(st.integers(0, 2**63)),
         "where": draw(st.sampled_from([None, [("part", "!=", 1)], [("id", ">", 5)]])),
+        **draw(st.sampled_from([{}, {}, {"ngram": tps.Window(2)}, {"ngram": tps.Window(3)}])),
     }
 
 
@@ -70,11 +75,14 @@ SEVEN = {
 @example({**SEVEN, "even": "repeat", "drop_remainder": True})
 @given(cases())
 def test_shards_are_even_and_miss_no_more_than_they_say(case: dict[str, Any]) -> None:
+    case = dict(case)
     layout, count, even = case.pop("layout"), case.pop("count"), case["even"]
     where, batch_size, drop_remainder = case["where"], case["batch_size"], case["drop_remainder"]
     with tempfile.TemporaryDirectory() as folder:
         rows = write(Path(folder), layout)
-        expected = {i for i in range(rows) if where is None or (i % 3 != 1 if where[0][0] == "part" else i > 5)}
+        passing = [i for i in range(rows) if where is None or (i % 3 != 1 if where[0][0] == "part" else i > 5)]
+        length = case["ngram"].length if "ngram" in case else 1
+        expected = {i for i in passing if all(i + step in passing for step in range(length))}
         if not expected:
             return
         if even == "drop" and len(expected) < (batch_size if drop_remainder else count):
@@ -182,6 +190,10 @@ def test_shards_are_marked_so_that_tensorflow_leaves_them_alone(tmp_path: Path) 
     shard = make(shard=(0, 2), even="drop")
     assert int(shard.cardinality()) == tf.data.UNKNOWN_CARDINALITY
     assert shard.options().experimental_distribute.auto_shard_policy == tf.data.experimental.AutoShardPolicy.OFF
+    # Two of its batches make one step.
+    fed = make(shard=tf.distribute.InputContext(1, 0, 2), even="drop")
+    assert int(fed.cardinality()) == tf.data.UNKNOWN_CARDINALITY
+    assert (tps.steps(fed), len(list(fed))) == (5, 10)
     alone = make()
     assert int(alone.cardinality()) == 5
     assert alone.options().experimental_distribute.auto_shard_policy == tf.data.experimental.AutoShardPolicy.AUTO
@@ -196,6 +208,8 @@ def test_shards_are_marked_so_that_tensorflow_leaves_them_alone(tmp_path: Path) 
         ({"even": "drop", "shard": (0, 5)}, "Use at least 5"),
         ({"even": "drop", "shard": (2, 2)}, "the last of 2 is 1"),
         ({"even": "drop", "shuffle": True}, "seed"),
+        ({"shard": tf.distribute.InputContext(1, 0, 2)}, "2 replicas need equally many steps"),
+        ({"shard": tf.distribute.InputContext(1, 0, 3), "even": "pad"}, "expected a multiple of 3, found 4"),
     ],
 )
 def test_what_shards_need_is_asked_for(tmp_path: Path, options: dict[str, Any], message: str) -> None:
