@@ -31,7 +31,8 @@ def scenery(random: np.random.Generator, height: int, width: int, fine: float = 
         turn = float(random.uniform(0, 180))
         cv2.ellipse(shape, centre, axes.tolist(), turn, 0, 360, paint.tolist(), -1, cv2.LINE_AA)
         picture = (picture + shape) / 2
-    return 120 + 55 * picture / picture.std()
+    bright: Array = 120 + 55 * picture / picture.std()
+    return bright
 
 
 def levels(picture: Array) -> Array:

@@ -1,6 +1,6 @@
 """Runs the benchmarks, shows the ratios and writes them, with pictures, to benchmarks/results.
 
-    python -m benchmarks.run                       everything, about ten minutes on two cores
+    python -m benchmarks.run                       everything, about twenty minutes on two cores
     python -m benchmarks.run --quick               smaller data and fewer rounds, for a look
     python -m benchmarks.run --only parquet jpeg   some of it (memory is "memory")
 
@@ -62,6 +62,11 @@ def _weigh(name: str, pool: str, scale: float, progress: Progress) -> dict[str, 
     return usage.to_json()
 
 
+def _rate(rate: float) -> str:
+    """A rate as text: some are starts a second, others millions of rows."""
+    return f"{rate:,.0f}" if rate >= 100 else f"{rate:.3g}"
+
+
 def _mark(reached: bool, has_target: bool = True) -> str:
     if not has_target:
         return "[dim]–[/]"
@@ -79,11 +84,11 @@ def _show(results: dict[str, Any], console: Console) -> None:
             target = outcome["target"]
             table.add_row(
                 outcome["name"],
-                f"{outcome['ours_rate']:,.0f}",
-                f"{outcome['reference_rate']:,.0f}",
+                _rate(outcome["ours_rate"]),
+                _rate(outcome["reference_rate"]),
                 f"[bold]{outcome['ratio']:.2f}[/]",
                 f"{outcome['ratio_low']:.2f}–{outcome['ratio_high']:.2f}",
-                "" if target is None else f"≥ {target:g}",
+                "" if target is None else f"≥ {target:.3g}",
                 _mark(outcome["reached"], target is not None),
             )
         console.print(table)
