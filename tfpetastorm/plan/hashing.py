@@ -13,13 +13,28 @@ import numpy as np
 from tfpetastorm.schema.columns import Array
 
 
+#: The step of splitmix64's state: 2**64 divided by the golden ratio.
+_GAMMA = 0x9E3779B97F4A7C15
+
+
 def mix64(values: Array) -> Array:
     """The finaliser of splitmix64 (Steele, Lea, Flood 2014), elementwise: uint64 to uint64, a bijection."""
     with np.errstate(over="ignore"):
-        x = values.astype(np.uint64) + np.uint64(0x9E3779B97F4A7C15)
-        x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        return x ^ (x >> np.uint64(31))
+        x = values.astype(np.uint64)
+        x += np.uint64(_GAMMA)
+        # In place: whole blocks are hashed on the way to a batch, and new memory costs as much as the arithmetic.
+        x ^= x >> np.uint64(30)
+        x *= np.uint64(0xBF58476D1CE4E5B9)
+        x ^= x >> np.uint64(27)
+        x *= np.uint64(0x94D049BB133111EB)
+        x ^= x >> np.uint64(31)
+        return x
+
+
+def random64(key: np.uint64, size: int) -> Array:
+    """uint64 `[size]`: the first numbers of splitmix64 from the state `key`."""
+    with np.errstate(over="ignore"):
+        return mix64(np.arange(size, dtype=np.uint64) * np.uint64(_GAMMA) + key)
 
 
 def key64(*parts: int | str) -> np.uint64:
