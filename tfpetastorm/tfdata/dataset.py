@@ -26,6 +26,7 @@ from tfpetastorm.storage.dataset import StoredDataset
 from tfpetastorm.storage.inventory import DataFile
 from tfpetastorm.storage.opening import open_dataset
 from tfpetastorm.tfdata.forming import Forming, Sample
+from tfpetastorm.tfdata.handle import attach, handle_of
 from tfpetastorm.tfdata.options import division_of, emitted_batch, order_options, specify
 from tfpetastorm.tfdata.planning import plan_tasks
 from tfpetastorm.tfdata.sharding import ShardChoice, resolve_shard
@@ -41,8 +42,6 @@ _ROWS_AT_ONCE = 64
 #: the end of one.
 _PREFETCH = 1
 
-_ATTRIBUTE = "_tfpetastorm"
-
 
 @dataclass(frozen=True, eq=False)
 class _Handle:
@@ -55,6 +54,22 @@ class _Handle:
     steps: int | None
     order: Position
     restarted: Callable[[Position | None], Any]
+
+    @property
+    def elements(self) -> int | None:
+        """See `Handle`."""
+        if self.steps is None or self.choice.replicas > 1 or self.source.plan.consumed:
+            return None
+        return self.steps // self.choice.steps_of_element
+
+    @property
+    def stats(self) -> SourceStats:
+        """See `Handle`."""
+        return self.source.stats
+
+    def close(self) -> None:
+        """See `Handle`."""
+        self.source.pool.close()
 
 
 def make_dataset(
@@ -219,7 +234,7 @@ def make_dataset(
             cardinality = tf.data.INFINITE_CARDINALITY if total is None else total
             dataset = dataset.apply(tf.data.experimental.assert_cardinality(cardinality))
         steps_made = None if total is None else total * choice.steps_of_element
-        setattr(dataset, _ATTRIBUTE, _Handle(source, stored, choice, steps_made, known, restarted))
+        attach(dataset, _Handle(source, stored, choice, steps_made, known, restarted))
         weakref.finalize(dataset, source.pool.release).atexit = False
         return dataset
 
@@ -233,26 +248,27 @@ def names_of(spec: ReadSpec) -> list[str]:
 
 def steps(dataset: Any) -> int | None:
     """How many batches the first pass over a dataset of `make_dataset` has, or under a strategy that divides them how
-    many steps; None if it is endless. With several shards all have as many.
+    many steps; None if it is endless. With several shards all have as many. Of a `mix`: its elements, None also where
+    nobody knows.
 
     Raises OptionError for any other dataset.
     """
-    return _handle(dataset).steps
+    return handle_of(dataset).steps
 
 
 def stats(dataset: Any) -> SourceStats:
     """What a dataset of `make_dataset` has read so far: rows, decoded cells, row groups and bytes fetched, rows
-    skipped, time spent waiting, and bytes held. Index passes are not counted.
+    skipped, time spent waiting, and bytes held. Index passes are not counted. Of a `mix`: the sum.
 
     Raises OptionError for any other dataset.
     """
-    return _handle(dataset).source.stats
+    return handle_of(dataset).stats
 
 
 def close(dataset: Any) -> None:
     """Ends the workers of a dataset of `make_dataset` and waits for them; iterating again starts them again. Needed
     only where they must be gone at a certain moment: dropping the dataset ends them too."""
-    _handle(dataset).source.pool.close()
+    handle_of(dataset).close()
 
 
 def position(dataset: Any, steps: int = 0) -> Position:
@@ -276,9 +292,9 @@ def position(dataset: Any, steps: int = 0) -> Position:
 
 
 def _handle(dataset: Any) -> _Handle:
-    handle = getattr(dataset, _ATTRIBUTE, None)
+    handle = handle_of(dataset)
     if not isinstance(handle, _Handle):
-        raise OptionError("This is not a dataset that make_dataset returned; ask before map, take and the like.")
+        raise OptionError("A mix has no position; save its iterator in a tf.train.Checkpoint instead.")
     return handle
 
 
