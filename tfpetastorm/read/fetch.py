@@ -26,6 +26,9 @@ _OPEN_FILES = 8
 #: Row groups kept at hand while they are read in slices; several workers may be at the borders of two of them.
 _ROW_GROUPS_AT_HAND = 4
 
+#: Their bytes, but for the newest: what a shard or a window took a few rows of may never be asked for again.
+_BYTES_AT_HAND = 256 * 1024 * 1024
+
 #: Footers of wide tables with thousands of row groups exceed Thrift's defaults of 100 MB and 1,000,000 items.
 _THRIFT_LIMIT = 2**31 - 1
 
@@ -105,12 +108,22 @@ class Fetcher:
         if mine:
             try:
                 future.set_result(self._read(row_group, fields))
+                self._forget_surplus()
             except BaseException as error:  # noqa: BLE001  # handed to every thread that waits
                 with self._lock:
                     self._at_hand.pop(key, None)
                 future.set_exception(error)
         fetched = future.result()
         return fetched.arrays, fetched.bytes_fetched if mine else 0
+
+    def _forget_surplus(self) -> None:
+        with self._lock:
+            total = 0
+            for key, (future, _) in reversed(list(self._at_hand.items())):
+                if total > _BYTES_AT_HAND:
+                    del self._at_hand[key]
+                elif future.done() and future.exception() is None:
+                    total += sum(array.nbytes for array in future.result().arrays.values())
 
     def close(self) -> None:
         """Lets go of open files and of what is at hand; a later fetch opens them again."""
