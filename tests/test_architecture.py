@@ -15,6 +15,8 @@ PACKAGE = Path(__file__).parent.parent / "tfpetastorm"
 #: From left to right: each may import those before it.
 ORDER = ["schema", "storage", "plan", "read", "pool", "tfdata"]
 WITHOUT_TENSORFLOW = ORDER[: ORDER.index("tfdata")]
+#: May import all of these, but not one another; the façade alone hands them out.
+ON_TOP = ["keras"]
 #: Single modules that any folder may import, and that import no folder but those given.
 COMMON: dict[str, list[str]] = {"errors": []}
 #: What only an extra, a user or a front end brings in.
@@ -55,6 +57,13 @@ def test_a_folder_imports_only_what_lies_left_of_it(folder: str) -> None:
     found = modules(folder)
     assert found, f"no modules in {folder}/"
     assert not [line for path in found for line in forbidden(path, allowed)]
+
+
+@pytest.mark.parametrize("folder", ON_TOP)
+def test_what_sits_on_top_stands_by_itself(folder: str) -> None:
+    found = modules(folder)
+    assert found, f"no modules in {folder}/"
+    assert not [line for path in found for line in forbidden(path, [*ORDER, folder])]
 
 
 @pytest.mark.parametrize("name", COMMON)
@@ -118,4 +127,8 @@ def test_importing_every_module_left_of_tfdata_loads_no_tensorflow() -> None:
 
 
 def test_importing_the_package_loads_neither_tensorflow_nor_anything_optional() -> None:
-    assert not loaded_after("import tfpetastorm") & {"tensorflow", "keras", *OPTIONAL}
+    assert not loaded_after("import tfpetastorm") & {"tensorflow", "keras", "tf_keras", *OPTIONAL}
+
+
+def test_training_with_keras_loads_only_the_keras_of_the_model() -> None:
+    assert "tf_keras" not in loaded_after("import tfpetastorm", "tfpetastorm.keras.fit")

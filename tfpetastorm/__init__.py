@@ -10,6 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from tfpetastorm import keras as keras
     from tfpetastorm.errors import DatasetError as DatasetError
     from tfpetastorm.errors import TfpetastormError as TfpetastormError
     from tfpetastorm.plan.ngram import NGram as NGram
@@ -76,8 +77,12 @@ _HOMES = {
     "tensor_specs": "tfdata.specs",
 }
 
+_MODULES = ["keras"]
+
 
 def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return importlib.import_module(f"tfpetastorm.{name}")
     if name not in _HOMES:
         raise AttributeError(f"module 'tfpetastorm' has no attribute {name!r}")
     value = getattr(importlib.import_module(f"tfpetastorm.{_HOMES[name]}"), name)
@@ -86,4 +91,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_HOMES])
+    return sorted([*globals(), *_HOMES, *_MODULES])
