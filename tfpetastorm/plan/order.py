@@ -80,7 +80,9 @@ def epoch_order(
         return np.arange(len(tasks), dtype=np.int64)
     unit = tasks.row_group if units is None else units
     rank = mix64(mix64(unit) ^ key64("row groups", seed, epoch))
-    # Ties (the slices of one row group) keep their stored order; distinct row groups can't tie: mix64 is a bijection.
+    # Distinct units can't tie, mix64 is a bijection. Ties, the tasks of one unit, keep their stored order or get one.
+    if not np.any(unit[1:] == unit[:-1]):
+        return np.argsort(rank).astype(np.int64)
     if not slices:
         return np.argsort(rank, kind="stable").astype(np.int64)
     within = mix64(mix64(np.arange(len(tasks))) ^ key64("slices", seed, epoch))

@@ -82,7 +82,7 @@ class Division:
         if not last:
             return Take(real, none, False)
         tail = full_steps * self.batch
-        begin = tail + sum(self._last(total, i) for i in range(shard))
+        begin = tail + (self.before(shard) if self._fills else shard * last)
         end = begin + last
         more = left.part(min(begin, total), min(end, total))
         stretch = real.then(more)
@@ -104,6 +104,11 @@ class Division:
         # A step beyond the full ones is the last one, so here all steps made were full.
         return left.without((start, start + steps * size) for start, size in starts)
 
+    @property
+    def _fills(self) -> bool:
+        """Whether the last batch, if there is one, is as long as the others; else it is as long on every shard."""
+        return self.even != "drop" and (self.full or self.batch % self.shards > 0)
+
     def _last(self, total: int, shard: int) -> int:
         """Samples of the last batch of `shard` that is not a full step's; 0 if there is none."""
         tail = total % self.batch
@@ -111,6 +116,6 @@ class Division:
             return 0
         if self.even == "drop":
             return 0 if self.full else tail // self.shards // self.unit * self.unit
-        if self.full or self.batch % self.shards:
+        if self._fills:
             return self.local(shard)
         return -(-tail // self.shards // self.unit) * self.unit
