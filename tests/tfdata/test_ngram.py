@@ -476,3 +476,45 @@ def test_no_window_holds_a_damaged_row(drives, shuffle):
     starts = flat([windows_of(batch, window) for batch in dataset])
     assert len(starts) == 58
     assert set(starts) == set(range(58)) - set(range(4, 12))
+
+
+@pytest.mark.parametrize("shuffle", [False, tps.Shuffle(block_rows=11)])
+def test_other_shards_go_on_where_these_left_off(drives, shuffle):
+    window = tps.Window(3, fields=["id"], sequence_field="drive")
+
+    def made(count, shard, **options):
+        return tps.make_dataset(
+            drives, ngram=window, batch_size=6, shard=(shard, count), even="drop", shuffle=shuffle, seed=5,
+            pool="inline", **options,
+        )  # fmt: skip
+
+    first = [made(3, shard) for shard in range(3)]
+    seen = [flat([windows_of(batch, window) for batch in dataset.take(4)]) for dataset in first]
+    position = tps.position(first[0], 4)
+    assert all(tps.position(dataset, 4) == position for dataset in first)
+    rest = [made(2, shard, start=position) for shard in range(2)]
+    assert tps.steps(rest[0]) == tps.steps(rest[1])
+    seen += [flat([windows_of(batch, window) for batch in dataset]) for dataset in rest]
+    # 54 windows: 24 from the three shards, the others from the two.
+    assert sorted(flat(seen)) == [i for i in range(60) if i % 20 < 18]
+
+
+def test_a_position_under_other_windows_is_refused(drives):
+    options = {"fields": ["id"], "batch_size": 6, "seed": 5}
+    position = tps.position(tps.make_dataset(drives, ngram=tps.Window(3), **options), 2)
+    for other in (None, tps.Window(4), tps.Window(3, 2), tps.NGram({0: ["id"], 2: ["id"]})):
+        with pytest.raises(OptionError, match="ngram"):
+            tps.make_dataset(drives, ngram=other, start=position, **options)
+
+
+def test_an_iterator_is_restored(drives, tmp_path):
+    options = {"ngram": tps.Window(3, fields=["id", "tags"]), "batch_size": 6, "seed": 5, "pool": "inline"}
+    options["shuffle"] = tps.Shuffle(block_rows=11)
+    iterator = iter(tps.make_dataset(drives, **options))
+    for _ in range(3):
+        next(iterator)
+    path = tf.train.Checkpoint(iterator=iterator).save(str(tmp_path / "checkpoint"))
+    rest = [windows_of(batch, options["ngram"]) for batch in iterator]
+    again = iter(tps.make_dataset(drives, **options))
+    tf.train.Checkpoint(iterator=again).restore(path)
+    assert [windows_of(batch, options["ngram"]) for batch in again] == rest
