@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tests.plan.window_oracle import expected_starts
 from tfpetastorm.errors import NullValueError, Place, UnsortedDataError
 from tfpetastorm.plan.ngram import ResolvedWindows
-from tfpetastorm.plan.stretches import TaskRows, WindowFinder
+from tfpetastorm.plan.window_finder import TaskRows, WindowFinder
 from tfpetastorm.plan.windows import WindowIndex, merged, windows_of_stretches
 
 

@@ -10,8 +10,8 @@ import numpy as np
 
 from tfpetastorm.errors import DatasetWarning, NullValueError, Place, describe
 from tfpetastorm.plan.ngram import ResolvedWindows
-from tfpetastorm.plan.stretches import TaskRows, WindowFinder
 from tfpetastorm.plan.tasks import ReadTask, TaskTable
+from tfpetastorm.plan.window_finder import TaskRows, WindowFinder
 from tfpetastorm.plan.windows import WindowIndex, windows_of_stretches
 from tfpetastorm.pool.options import PoolOptions
 from tfpetastorm.read.result import Damage
