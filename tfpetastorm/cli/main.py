@@ -22,9 +22,12 @@ from tfpetastorm.cli.condition import conditions
 from tfpetastorm.cli.facts import dataset_facts
 from tfpetastorm.cli.head import caption_fields, image_field, show_rows, write_sheet
 from tfpetastorm.cli.info import show_info
+from tfpetastorm.cli.quality_picture import draw_comparison, show_comparison
 from tfpetastorm.cli.rows import first_rows
+from tfpetastorm.cli.shuffle_quality import compare
 from tfpetastorm.cli.text import printable
-from tfpetastorm.errors import TfpetastormError
+from tfpetastorm.errors import OptionError, TfpetastormError
+from tfpetastorm.plan.order import Shuffle
 from tfpetastorm.storage.dataset import StoredDataset
 from tfpetastorm.storage.opening import open_dataset
 
@@ -86,6 +89,23 @@ def _parser() -> argparse.ArgumentParser:
     head.add_argument("--images", type=Path, metavar="OUT.png", help="draw a contact sheet of the rows' images")
     head.add_argument("--image-field", metavar="NAME", help="the field to draw, if it is not the first of images")
     head.set_defaults(run=_head)
+
+    quality = commands.add_parser(
+        "shuffle-quality", parents=[common], help="how good a shuffle is, block by block; reads footers only"
+    )
+    quality.add_argument(
+        "--block-rows", action="append", default=[], metavar="ROWS,…", help="blocks to compare, in rows; 0 mixes none"
+    )
+    quality.add_argument(
+        "--block-bytes", action="append", default=[], metavar="BYTES,…", help="blocks to compare, such as 16M, 64M"
+    )
+    quality.add_argument("--fields", action="append", metavar="NAME,…", help="the fields that will be read")
+    quality.add_argument("--batch-size", type=_count, default=1024, metavar="ROWS", help="rows of a batch (1024)")
+    quality.add_argument("--epochs", type=_count, default=3, metavar="N", help="epochs to look at (3)")
+    quality.add_argument("--seed", type=int, help="the seed of the orders; drawn unless given")
+    quality.add_argument("--out", type=Path, metavar="OUT.png", help="draw a picture")
+    quality.add_argument("--json", action="store_true", help="one JSON object, for programs")
+    quality.set_defaults(run=_shuffle_quality)
     return parser
 
 
@@ -95,7 +115,7 @@ def _count(text: str) -> int:
     except ValueError:
         number = 0
     if number < 1:
-        raise argparse.ArgumentTypeError(f"a positive number of rows, not {text!r}")
+        raise argparse.ArgumentTypeError(f"a positive number, not {text!r}")
     return number
 
 
@@ -111,7 +131,7 @@ def _info(options: argparse.Namespace) -> None:
 
 def _head(options: argparse.Namespace) -> None:
     stored = _open(options)
-    chosen = [name.strip() for part in options.fields for name in part.split(",")] if options.fields else None
+    chosen = _parts(options.fields) if options.fields else None
     where = conditions(options.where, stored.schema)
     fields = [stored.schema.fields[name] for name in stored.schema.select(chosen)] if chosen else list(stored.schema)
     if options.images is None:
@@ -131,6 +151,48 @@ def _head(options: argparse.Namespace) -> None:
         rows = first_rows(stored, names, where, options.n or _IMAGES, progress)
     write_sheet(rows, image, captions, options.images)
     print(f"{options.images}: {len(rows)} images of {printable(image.name)}")
+
+
+def _shuffle_quality(options: argparse.Namespace) -> None:
+    shuffles = [
+        Shuffle(block_rows=rows) if rows else Shuffle(rows=False)
+        for rows in (_size(text, "--block-rows") for text in _parts(options.block_rows))
+    ]
+    shuffles += [
+        Shuffle(block_bytes=size) for size in (_size(text, "--block-bytes") for text in _parts(options.block_bytes))
+    ]
+    stored = _open(options)
+    with _bar("Working out orders") as progress:
+        found = compare(
+            stored,
+            shuffles,
+            fields=_parts(options.fields) if options.fields else None,
+            batch=options.batch_size,
+            seed=options.seed,
+            epochs=options.epochs,
+            progress=progress,
+        )
+    if options.out is not None:
+        draw_comparison(found, stored.url, options.out)
+    if options.json:
+        print(json.dumps(found.to_json(), indent=2))
+    else:
+        with _page() as console:
+            show_comparison(found, stored.url, console)
+
+
+def _parts(texts: Sequence[str]) -> list[str]:
+    """The items of options that may be repeated and hold several, separated by commas."""
+    return [part.strip() for text in texts for part in text.split(",")]
+
+
+def _size(text: str, option: str) -> int:
+    """A whole number, also as 400_000, 64k or 16M (of 1024)."""
+    units = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
+    number, unit = (text[:-1], units[text[-1].lower()]) if text[-1:].lower() in units else (text, 1)
+    if not number.replace("_", "").isdecimal():
+        raise OptionError(f"{option} takes whole numbers, such as 100_000 or 16M, not {text!r}.")
+    return int(number) * unit
 
 
 def _open(options: argparse.Namespace) -> StoredDataset:
