@@ -40,14 +40,16 @@ def free_ports(count: int) -> list[int]:
             each.close()
 
 
-def run(program: str, folder: Path, options: dict[str, Any], workers: int = 1, seconds: float = 150) -> list[Any]:
+def run(
+    program: str, folder: Path, options: dict[str, Any], workers: int = 1, seconds: float = 150, chief: bool = False
+) -> list[Any]:
     """What each of `workers` processes of `program` (a file of this folder) gives as its result.
 
     Each is called with the path of its result and `options` as JSON; with several workers, TF_CONFIG makes them one
-    cluster. If one fails, or they are not done after `seconds`, all are killed and their output is shown.
+    cluster, whose first is its chief or, as the others, a worker. If one fails, or they are not done after `seconds`, all are killed and their output is shown.
     """
     for attempt in range(3):
-        running = _start(program, folder / f"{Path(program).stem}-{attempt}", options, workers)
+        running = _start(program, folder / f"{Path(program).stem}-{attempt}", options, workers, chief)
         failure = _wait(running, seconds)
         if failure is None:
             return [json.loads(worker.result.read_text()) for worker in running]
@@ -57,7 +59,7 @@ def run(program: str, folder: Path, options: dict[str, Any], workers: int = 1, s
     raise AssertionError(f"{program}: {failure}\n{told}")
 
 
-def _start(program: str, folder: Path, options: dict[str, Any], workers: int) -> list[Worker]:
+def _start(program: str, folder: Path, options: dict[str, Any], workers: int, chief: bool) -> list[Worker]:
     folder.mkdir(parents=True)
     addresses = [f"127.0.0.1:{port}" for port in free_ports(workers)]
     running = []
@@ -65,8 +67,10 @@ def _start(program: str, folder: Path, options: dict[str, Any], workers: int) ->
         environment = os.environ | {"PYTHONPATH": str(HERE.parents[1]), "PYTHONUNBUFFERED": "1"}
         environment.pop("TF_CONFIG", None)
         if workers > 1:
-            task = {"type": "worker", "index": index}
-            environment["TF_CONFIG"] = json.dumps({"cluster": {"worker": addresses}, "task": task})
+            cluster = {"chief": addresses[:1], "worker": addresses[1:]} if chief else {"worker": addresses}
+            job = "chief" if chief and not index else "worker"
+            task = {"type": job, "index": index - chief if job == "worker" else 0}
+            environment["TF_CONFIG"] = json.dumps({"cluster": cluster, "task": task})
         result, log = folder / f"result-{index}.json", folder / f"log-{index}.txt"
         with log.open("wb") as out:
             process = subprocess.Popen(

@@ -58,12 +58,15 @@ def main(
     url: str, batch_size: int, even: str, drop_remainder: bool, epochs: int, shuffle: bool, one_pass: bool
 ) -> dict:
     strategy = tf.distribute.MultiWorkerMirroredStrategy()
-    common = {"fields": ["id", "x"], "label": "y", "batch_size": batch_size, "pool": "inline"}
+    common = {"fields": ["id", "x"], "label": "y", "pool": "inline"}
     with strategy.scope():
         order = {"shuffle": tps.Shuffle(block_rows=16) if shuffle else False, "seed": 5}
         passes = {"epochs": epochs, "epoch": 3} if one_pass else {}
-        train = tps.make_dataset(url, even=even, drop_remainder=drop_remainder, **passes, **order, **common)
-        held_out = tps.make_dataset(url, even="pad", **common)
+        train = tps.make_dataset(
+            url, batch_size=batch_size, even=even, drop_remainder=drop_remainder, **passes, **order, **common
+        )
+        # Its rows fill whole steps but for two: one for each worker, of which TensorFlow would make two pieces.
+        held_out = tps.make_dataset(url, batch_size=8, even="pad", **common)
         model = Recorder()
         model.compile("sgd", "mse", weighted_metrics=["mae"])
     policy = train.options().experimental_distribute.auto_shard_policy

@@ -14,7 +14,7 @@ import pytest
 from tests.distribute.cluster import free_ports, run
 
 #: Uneven, and no multiple of any batch: rows of the row groups of the files.
-LAYOUT = [[17, 20, 3, 20, 20], [20, 20, 1, 19, 20, 20, 11]]
+LAYOUT = [[17, 20, 3, 20, 20], [20, 20, 1, 19, 20, 20, 14]]
 ROWS, GROUPS = sum(map(sum, LAYOUT)), sum(map(len, LAYOUT))
 
 pytestmark = pytest.mark.slow
@@ -57,7 +57,7 @@ def members(result: Any, epoch: int) -> set[int]:
 
 @pytest.mark.parametrize(
     ("batch_size", "even", "drop_remainder", "shuffle", "one_pass"),
-    [(8, "drop", False, True, False), (14, "repeat", False, True, True), (32, "drop", True, False, False)],
+    [(10, "drop", False, True, False), (14, "repeat", False, True, True), (32, "drop", True, False, False)],
 )
 def test_fit_of_two_workers_sees_every_row_it_should(
     url: str, tmp_path: Path, batch_size: int, even: str, drop_remainder: bool, shuffle: bool, one_pass: bool
@@ -84,6 +84,7 @@ def test_fit_of_two_workers_sees_every_row_it_should(
     # Validation, after each epoch: each row counts once, and padding not at all.
     tested = [result["tested"] for result in results]
     assert [len(steps) for steps in tested] == [2 * result["validation_steps"] for result in results]
+    assert all(step for steps in tested for step in steps), "a step without rows"
     once = Counter(i for steps in tested for step in steps for i, weight in step if weight == 1.0)
     assert once == Counter(dict.fromkeys(range(ROWS), 2))
     assert {weight for steps in tested for step in steps for _, weight in step} <= {0.0, 1.0}
@@ -94,13 +95,13 @@ def test_fit_of_two_workers_sees_every_row_it_should(
 
 
 @pytest.mark.parametrize(
-    ("batch_size", "even", "drop_remainder", "shuffle"), [(8, "drop", False, True), (10, "repeat", True, True)]
+    ("batch_size", "even", "drop_remainder", "chief"), [(8, "drop", False, False), (10, "repeat", True, True)]
 )
 def test_a_loop_of_two_workers_sees_every_row_it_should(
-    url: str, tmp_path: Path, batch_size: int, even: str, drop_remainder: bool, shuffle: bool
+    url: str, tmp_path: Path, batch_size: int, even: str, drop_remainder: bool, chief: bool
 ) -> None:
     options = {"url": url, "batch_size": batch_size, "even": even, "drop_remainder": drop_remainder, "epochs": 2}
-    results = run("loop_program.py", tmp_path, {**options, "shuffle": shuffle}, workers=2)
+    results = run("loop_program.py", tmp_path, {**options, "shuffle": True}, workers=2, chief=chief)
     check_epochs(results, batch_size, even)
     for worker, result in enumerate(results):
         # What "auto" makes of the strategy is what TensorFlow itself tells a dataset function.
