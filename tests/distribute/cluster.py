@@ -46,7 +46,8 @@ def run(
     """What each of `workers` processes of `program` (a file of this folder) gives as its result.
 
     Each is called with the path of its result and `options` as JSON; with several workers, TF_CONFIG makes them one
-    cluster, whose first is its chief or, as the others, a worker. If one fails, or they are not done after `seconds`, all are killed and their output is shown.
+    cluster; the first is its chief if there is to be one. If one fails, or they are not done after `seconds`, all are
+    killed and their output is shown.
     """
     for attempt in range(3):
         running = _start(program, folder / f"{Path(program).stem}-{attempt}", options, workers, chief)
