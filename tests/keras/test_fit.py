@@ -357,6 +357,8 @@ def test_only_models_and_datasets_of_ours_are_taken(url, keras, tmp_path):
     model = model_of(keras)
     with pytest.raises(OptionError, match="no dataset of make_dataset"):
         tps.keras.fit(model, make(url).prefetch(1), epochs=1, directory=tmp_path)
+    with pytest.raises(OptionError, match="A mix has no position"):
+        tps.keras.fit(model, tps.mix([make(url), make(url)], [1, 1], seed=1), epochs=1, directory=tmp_path)
     with pytest.raises(OptionError, match="keras or tf_keras, not dict"):
         tps.keras.fit({}, make(url), epochs=1, directory=tmp_path)
     with pytest.raises(OptionError, match="compiled"):
