@@ -166,7 +166,7 @@ def in_order(values):
     return counts
 
 
-@settings(max_examples=25)
+@settings(max_examples=12)
 @given(mixes())
 def test_last_gives_every_element_once(drawn):
     sizes, weights, hidden, _ = drawn
@@ -178,7 +178,7 @@ def test_last_gives_every_element_once(drawn):
     assert int(mixed.cardinality()) == (sum(wanted.values()) if known else tf.data.UNKNOWN_CARDINALITY)
 
 
-@settings(max_examples=25)
+@settings(max_examples=12)
 @given(mixes())
 def test_first_ends_when_a_choice_falls_on_an_exhausted_one(drawn):
     sizes, weights, hidden, seed = drawn
@@ -198,7 +198,7 @@ def test_first_ends_when_a_choice_falls_on_an_exhausted_one(drawn):
         assert int(mixed.cardinality()) == len(values) == len(taken(mixed))
 
 
-@settings(max_examples=15)
+@settings(max_examples=8)
 @given(mixes().filter(lambda drawn: all(drawn[0])))
 def test_never_repeats_each_for_ever(drawn):
     sizes, weights, *_ = drawn

@@ -163,8 +163,8 @@ def _trial(
 ) -> Trial:
     counts = plan.samples.count
     mean = float((counts * plan.row_bytes).sum() / total)
-    # At least some dozens of rows a cell, or chance shows.
-    fine = int(min(_BINS, max(8, np.sqrt(len(positions) / 50))))
+    # At least a dozen rows a cell, or chance shows.
+    fine = int(min(_BINS, max(8, np.sqrt(len(positions) / 16))))
     return Trial(
         name=_name(block, default, total, mean),
         block_rows=block,
