@@ -155,8 +155,13 @@ def test_a_sample_of_many_rows_says_much_the_same(table: Path) -> None:
     for one, other in zip(part.trials, whole.trials, strict=True):
         assert one.quality.together == pytest.approx(other.quality.together, rel=0.2)
         assert one.quality.row_groups == pytest.approx(other.quality.row_groups, rel=0.1)
-    # All rows as one block would be beyond the bound.
-    assert max(trial.block_rows for trial in compare(stored, [], seed=1, most=2000).trials) == 2000
+
+
+def test_blocks_that_are_too_large_to_permute(table: Path) -> None:
+    stored = tps.open_dataset(table)
+    assert max(trial.block_rows for trial in compare(stored, [], seed=1, largest=2000).trials) == 2000
+    with pytest.raises(tps.TfpetastormError, match="2,001 rows is too large to look at; 2,000 are the most"):
+        compare(stored, [tps.Shuffle(block_rows=2001)], largest=2000)
 
 
 @pytest.mark.parametrize(

@@ -26,8 +26,10 @@ from tfpetastorm.storage.dataset import StoredDataset
 from tfpetastorm.tfdata.planning import Planned, plan_tasks
 from tfpetastorm.tfdata.skip import SkipLedger
 
-#: More rows than this are sampled, and larger blocks are not looked at.
+#: More rows than this are sampled.
 MOST_ROWS = 5_000_000
+#: Larger blocks are not looked at: each has to be permuted as a whole.
+LARGEST_BLOCK = 20_000_000
 #: Smaller blocks in larger datasets are sampled too: each takes a moment of its own.
 _MOST_BLOCKS = 20_000
 #: A budget that stands in no block's way: what a block takes is told instead.
@@ -87,12 +89,14 @@ def compare(
     seed: int | None = None,
     epochs: int = 3,
     most: int = MOST_ROWS,
+    largest: int = LARGEST_BLOCK,
     progress: Callable[[int, int], None] | None = None,
 ) -> Comparison:
     """Works out the orders of `epochs` epochs under each of the shuffles; a choice of blocks where there are none.
 
     fields: names or regular expressions of the fields that will be read; they decide what a row takes in memory, and so
-    the default block. Reads footers only. Raises OptionError for a dataset without rows or a block beyond `most` rows.
+    the default block. most: rows looked at in each epoch, in a sample if there are more. largest: rows of a block at most.
+    Reads footers only. Raises OptionError for a dataset without rows or a block that is too large.
     """
     total = stored.num_rows
     if not total:
@@ -106,12 +110,12 @@ def compare(
         return plan_tasks(stored, spec, reader, options, SkipLedger(None), shuffle)
 
     default = planned(Shuffle()).block
-    chosen = list(shuffles) or _usual(default, total, most)
+    chosen = list(shuffles) or _usual(default, total, largest)
     borders = np.cumsum(stored.inventory.row_group_rows)
     plans = [planned(shuffle) for shuffle in chosen]
-    largest = max(min(plan.block, total) for plan in plans)
-    if largest > most:
-        raise OptionError(f"A block of {largest:,} rows is too large to look at; {most:,} are the most.")
+    block = max(min(plan.block, total) for plan in plans)
+    if block > largest:
+        raise OptionError(f"A block of {block:,} rows is too large to look at; {largest:,} are the most.")
     smallest = min((plan.block for plan in plans if plan.block), default=total)
     positions = sampled_positions(total, batch, min(most, smallest * _MOST_BLOCKS), seed)
     trials: list[Trial] = []
@@ -140,11 +144,11 @@ def compare(
     )
 
 
-def _usual(default: int, total: int, most: int) -> list[Shuffle]:
+def _usual(default: int, total: int, largest: int) -> list[Shuffle]:
     """No block, a smaller one, the default, a larger one, all rows: what there is of it."""
     sizes = (default // 4, default, default * 4) if default < total else (total // 16, total // 4)
-    within = sorted({size for size in sizes if 1 < size < min(total, most + 1)})
-    whole = [total] if total <= most else []
+    within = sorted({size for size in sizes if 1 < size < min(total, largest + 1)})
+    whole = [total] if total <= largest else []
     return [Shuffle(rows=False), *(Shuffle(block_rows=size) for size in [*within, *whole])]
 
 

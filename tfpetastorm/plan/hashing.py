@@ -12,7 +12,6 @@ import numpy as np
 
 from tfpetastorm.schema.columns import Array
 
-
 #: The step of splitmix64's state: 2**64 divided by the golden ratio.
 _GAMMA = 0x9E3779B97F4A7C15
 

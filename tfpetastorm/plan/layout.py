@@ -248,6 +248,7 @@ class Layout:
             lows.append(np.concatenate([[lo], cuts]))
             highs.append(np.concatenate([cuts, [hi]]))
         self._lo, self._hi = np.concatenate(lows), np.concatenate(highs)
+        self._before = _running(self._hi - self._lo)
 
     def _borders(self, lo: int, hi: int) -> Array:
         """int64: the positions strictly within an interval at which an element ends: with a block, task or unit."""
@@ -270,6 +271,10 @@ class Layout:
         if number < len(self._lo):
             return Element(self._stream, int(self._lo[number]), int(self._hi[number]))
         return Element(self._stream, 0, 0, self._take.copies, self._take.padding)
+
+    def before(self, number: int) -> int:
+        """Samples of the elements before this one."""
+        return int(self._before[number])
 
     @property
     def samples(self) -> int:

@@ -333,10 +333,11 @@ def _graph(
         return structure.arrange(dense(fields), real)
 
     def parts(*tensors: Any) -> Any:
-        """The batches of one element, each formed by itself: windows hold their rows several times over."""
+        """The batches of one element, each formed by itself: windows hold their rows several times over. They end
+        where batches end, so that only those which two elements share are put together from two parts."""
         given = source.given(*tensors)
-        starts = tf.data.Dataset.range(0, tf.size(given.index, tf.int64), chunk)
-        return starts.map(unconverted(lambda start: formed(forming.part(given, start, chunk))))
+        starts = tf.data.Dataset.range(-(given.before % chunk), tf.size(given.index, tf.int64), chunk)
+        return starts.map(unconverted(lambda start: formed(forming.part(given, tf.maximum(start, 0), start + chunk))))
 
     def one_epoch(epoch: Any) -> Any:
         elements = source.elements_of(epoch)

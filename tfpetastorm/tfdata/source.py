@@ -40,13 +40,15 @@ class SourceStats:
 class Given:
     """What the source op gives for one element, in the graph.
 
-    rows: by field, tensors `[rows, *shape]`, ragged where the shape is. index: int32 `[samples]`, the row of each
-    sample (a window's first), or None where the rows are the samples. real: bool `[samples]`, False for padding, or
-    None where nothing is padded.
+    rows: by field, tensors `[rows, *shape]`, ragged where the shape is. index: with windows int32 `[samples]`, the
+    first row of each; where rows are mixed int32 `[rows]`, which sample each row is; None where the rows are the
+    samples as they come. before: with windows, int64: how many samples come before this element. real: bool
+    `[samples]`, False for padding, or None where nothing is padded.
     """
 
     rows: dict[str, Any]
     index: Any
+    before: Any
     real: Any
 
 
@@ -112,13 +114,19 @@ class ElementSource:
             self._note(result, piece)
             results.append(result)
         found = self._assembled(element, results) or self._from_others(element, epoch, number)
-        columns, index = found
+        columns, index = self._ready(*found)
         arrays = flatten(columns, self.fields)
         if index is not None:
             arrays.append(index)
+        if self._windows:
+            arrays.append(np.array(self.plan.layout(epoch).before(number)))
         if self.marked:
             arrays.append(np.full(element.samples, not element.padding))
         return arrays
+
+    @property
+    def _windows(self) -> bool:
+        return self.plan.samples.windows is not None
 
     def _then(self, key: Key) -> Key | None:
         """What to expect after the last key of a pass, if a further pass is likely."""
@@ -161,9 +169,21 @@ class ElementSource:
                 return None
             index = slots[index]
             index[~whole] = np.resize(index[whole], int((~whole).sum()))
-        if index is not None and not self.plan.mixes:
-            return {name: take(column, index) for name, column in columns.items()}, None
-        return columns, None if index is None else index.astype(np.int32)
+        return columns, index
+
+    def _ready(self, columns: dict[str, Column], index: Array | None) -> tuple[dict[str, Column], Array | None]:
+        """Rows, and which of them the samples are, as `Given` has them."""
+        if index is None or self.plan.samples.windows is not None:
+            return columns, None if index is None else index.astype(np.int32)
+        rows = next(iter(columns.values())).rows
+        if self.plan.mixes and len(index) == rows:
+            places = np.full(rows, -1, np.int32)
+            places[index] = np.arange(rows, dtype=np.int32)
+            if places.min() >= 0:
+                return columns, places
+        # Copies, or others in the place of damaged rows: rare, and not the graph's.
+        columns = {name: take(column, index) for name, column in columns.items()}
+        return columns, np.arange(len(index), dtype=np.int32) if self.plan.mixes else None
 
     def _from_others(self, element: Element, epoch: int, number: int) -> tuple[dict[str, Column], Array | None]:
         """Samples of the elements that follow, in the place of those of an element of which nothing is left."""
@@ -208,7 +228,7 @@ class ElementSource:
     def elements_of(self, epoch: Any) -> Any:
         """A dataset of the elements of one epoch: what `given` takes."""
         dtypes = flat_dtypes(self.fields)
-        dtypes += [tf.int32] * self.plan.mixes + [tf.bool] * self.marked
+        dtypes += [tf.int32] * self.plan.mixes + [tf.int64] * self._windows + [tf.bool] * self.marked
 
         def count(epoch: Any) -> Any:
             return np.int64(len(self.plan.layout(int(epoch))))
@@ -232,11 +252,12 @@ class ElementSource:
         """An element of `elements_of`, its parts by name and with their static shapes."""
         rest = list(tensors)
         real = rest.pop() if self.marked else None
+        before = tf.ensure_shape(rest.pop(), []) if self._windows else None
         index = rest.pop() if self.plan.mixes else None
         for vector in (real, index):
             if vector is not None:
                 vector.set_shape([None])
-        return Given(unflatten(rest, self.fields), index, real)
+        return Given(unflatten(rest, self.fields), index, before, real)
 
 
 def unconverted(function: Any) -> Any:
