@@ -95,7 +95,7 @@ def compare(
     """Works out the orders of `epochs` epochs under each of the shuffles; a choice of blocks where there are none.
 
     fields: names or regular expressions of the fields that will be read; they decide what a row takes in memory, and so
-    the default block. most: rows looked at in each epoch, in a sample if there are more. largest: rows of a block at most.
+    the default block. most: rows looked at in each epoch, a sample if there are more. largest: rows of a block at most.
     Reads footers only. Raises OptionError for a dataset without rows or a block that is too large.
     """
     total = stored.num_rows
