@@ -18,6 +18,9 @@ from tfpetastorm.errors import DamagedDataError, DatasetWarning, OptionError, Po
 ROWS, BATCH, EPOCHS = 83, 8, 3
 STEPS = 11
 
+# tf_keras 2.16, of its own.
+pytestmark = pytest.mark.filterwarnings("ignore:non-integer arguments to randrange:DeprecationWarning")
+
 
 class InterruptionError(Exception):
     """Stands for a crash."""
