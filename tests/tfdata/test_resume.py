@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 import shutil
 import tempfile
 from collections import Counter
@@ -238,6 +240,22 @@ def test_a_dataset_that_changed_is_refused(tmp_path, change):
         shutil.copy(tmp_path / "x.parquet", tmp_path / "y.parquet")
     with pytest.raises(PositionError, match="the dataset's files"):
         make(tmp_path, start=position)
+
+
+def test_a_function_that_judges_otherwise_than_before_is_noticed(url):
+    def judge(limit):
+        return lambda id: id > limit  # noqa: A006
+
+    position = tps.position(make(url, where=judge(10)), 3)
+    with pytest.raises(PositionError, match="how many rows of each row group come"):
+        make(url, where=judge(11), start=position)
+    assert read(make(url, where=judge(10), start=position))
+
+
+def test_a_position_can_be_copied_and_pickled(url):
+    position = tps.position(make(url, where=[("part", "!=", 1)]), 3)
+    assert pickle.loads(pickle.dumps(position)) == copy.deepcopy(position) == position
+    assert len({position, copy.copy(position)}) == 1
 
 
 def test_the_seed_may_come_with_the_position(url):

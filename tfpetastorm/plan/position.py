@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from types import MappingProxyType
@@ -12,6 +13,7 @@ from tfpetastorm.errors import PositionError
 from tfpetastorm.plan.shards import Division
 
 _FORMAT = "tfpetastorm.position.v1"
+_HASH = re.compile("'[0-9a-f]{64}'")
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,9 @@ class Position:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "options", MappingProxyType(dict(self.options)))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Position.from_json, (self.to_json(),)
 
     @property
     def steps(self) -> int:
@@ -85,12 +90,20 @@ class Position:
             changed.append("the dataset's files (their names, sizes or contents)")
         for name in sorted({*self.options, *now.options}):
             then, today = self.options.get(name), now.options.get(name)
-            if then != today:
-                changed.append(f"{name} (was {then!r}, is {today!r})")
+            if then != today and name != "counts":
+                changed.append(f"{name} (was {_short(then)}, is {_short(today)})")
         if self.seed != now.seed:
             changed.append(f"seed (was {self.seed}, is {now.seed})")
+        if not changed and self.options.get("counts") != now.options.get("counts"):
+            changed.append("how many rows of each row group come (a function in where= may judge otherwise now)")
         if changed:
             raise PositionError(
                 f"This position belongs to another order of rows. Changed since: {'; '.join(changed)}. Restore what "
                 "changed, or start anew without start=."
             )
+
+
+def _short(value: Any) -> str:
+    """A value as it is shown: of a hash, what tells it from another."""
+    text = repr(value)
+    return f"{text[:9]}…'" if _HASH.fullmatch(text) else text
