@@ -78,14 +78,14 @@ class Stream:
 
     def places_of(self, positions: Array) -> Array:
         """int64: the places in the stream of any positions of the order."""
-        if not self.block:
+        if not self.block or not len(positions):
             return positions
         found = np.empty(len(positions), np.int64)
         blocks = positions // self.block
-        for block in np.unique(blocks):
-            mine = blocks == block
-            start = int(block) * self.block
-            found[mine] = start + self.permutation(int(block))[positions[mine] - start]
+        order = np.argsort(blocks, kind="stable")
+        for mine in np.split(order, np.flatnonzero(np.diff(blocks[order])) + 1):
+            block = int(blocks[mine[0]])
+            found[mine] = block * self.block + self.permutation(block)[positions[mine] - block * self.block]
         return found
 
     def locate(self, places: Array) -> tuple[Array, Array]:

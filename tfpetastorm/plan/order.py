@@ -28,9 +28,10 @@ class Shuffle:
     """How an epoch is shuffled.
 
     row_groups: permute whole row groups, each epoch anew; each is still fetched once. rows: mix the rows of a block of
-    consecutive row groups (in that order) with one another. block_rows, block_bytes: how much is mixed, in rows (with
-    n-grams: windows) or in decoded bytes, 48 MiB by default; set at most one. `tfpetastorm shuffle-quality` tells how
-    good a shuffle is. On its way to a batch a block takes about five times its size in memory.
+    consecutive row groups (in that order) with one another. block_rows, block_bytes: how much is mixed at most, in rows
+    (with n-grams: windows) or in decoded bytes, 48 MiB by default; set at most one. All blocks are of about the same
+    size. `tfpetastorm shuffle-quality` tells how good a shuffle is. On its way to a batch a block takes about five times
+    its size in memory.
 
     Raises OptionError for sizes that are not positive, or given where rows are not mixed.
     """
@@ -66,6 +67,12 @@ class Shuffle:
         if self.block_rows is not None:
             return min(self.block_rows, _MOST_ROWS)
         return int(min(max(1, (self.block_bytes or BLOCK_BYTES) // max(row_bytes, 1.0)), _MOST_ROWS))
+
+
+def equal_blocks(block: int, total: int) -> int:
+    """The size of blocks of at most `block` samples, all of about the same size: a short one at the end of an epoch
+    would hardly be mixed. 0 where `block` is."""
+    return -(-total // -(-total // block)) if block and total else block
 
 
 def epoch_order(

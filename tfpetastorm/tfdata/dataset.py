@@ -175,7 +175,7 @@ def make_dataset(
     )
     structure = Structure.of(label if label is None or isinstance(label, str) else tuple(label), names_of(spec))
     division = division_of(choice, batch_size, even, drop_remainder)
-    forming = Forming.of(windows, structure, spec)
+    forming = Forming.of(windows, structure, spec, Shuffle.of(shuffle).rows)
     length = windows.length if windows is not None and windows.fields is None else None
     padding = Padding.of(ragged, spec.output, length)
     # The footers at hand are the stored dataset's: held weakly, since TensorFlow keeps the reader for good.

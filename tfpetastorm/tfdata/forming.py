@@ -22,20 +22,21 @@ class Forming:
     """Makes samples of the source's rows.
 
     windows: None where a sample is a row. stem: by field that comes out, the field that an n-gram names for it: a mask
-    of nulls goes with what it masks.
+    of nulls goes with what it masks. mixed: whether samples come in mixed order.
     """
 
     windows: ResolvedWindows | None
     stem: dict[str, str]
+    mixed: bool = False
 
     @classmethod
-    def of(cls, windows: ResolvedWindows | None, structure: Structure, spec: ReadSpec) -> Forming:
+    def of(cls, windows: ResolvedWindows | None, structure: Structure, spec: ReadSpec, mixed: bool) -> Forming:
         """Raises OptionError for a label that an n-gram does not have, or has at several offsets."""
         _check_label(structure, windows)
         stem = {field.name: field.name for field in spec.output}
         for field in spec.read_fields:
             stem.update(dict.fromkeys((mask.name for mask in spec.nulls.fields_after([field])), field.name))
-        return cls(windows, stem)
+        return cls(windows, stem, mixed)
 
     def whole(self, given: Given) -> Sample:
         """All samples of an element."""
@@ -55,13 +56,26 @@ class Forming:
             steps = index[:, tf.newaxis] + tf.range(self.windows.length)
             return {name: self._stacked(column, steps) for name, column in rows.items()}
         return {
-            offset: {
-                name: tf.gather(column, index + (offset - self.windows.first))
-                for name, column in rows.items()
-                if self.stem.get(name, name) in names
-            }
+            offset: self._at(
+                {name: column for name, column in rows.items() if self.stem.get(name, name) in names},
+                index + (offset - self.windows.first),
+            )
             for offset, names in self.windows.fields.items()
         }
+
+    def _at(self, rows: dict[str, Any], index: Any) -> dict[str, Any]:
+        """The rows of an index. Where they follow one another, as they mostly do in stored order, a slice of them: it
+        shares its memory with the column, if it begins at a multiple of TensorFlow's alignment."""
+        if self.mixed:
+            return {name: tf.gather(column, index) for name, column in rows.items()}
+        dense = {name: column for name, column in rows.items() if not isinstance(column, tf.RaggedTensor)}
+        first, count = index[0], tf.size(index)
+        found = tf.cond(
+            tf.reduce_all(index == first + tf.range(count)),
+            lambda: {name: column[first : first + count] for name, column in dense.items()},
+            lambda: {name: tf.gather(column, index) for name, column in dense.items()},
+        )
+        return {name: found[name] if name in found else tf.gather(column, index) for name, column in rows.items()}
 
     def _stacked(self, column: Any, steps: Any) -> Any:
         assert self.windows is not None

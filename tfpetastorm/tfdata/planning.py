@@ -9,7 +9,7 @@ import numpy as np
 from tfpetastorm.errors import MemoryBudgetError
 from tfpetastorm.plan.layout import Samples
 from tfpetastorm.plan.ngram import ResolvedWindows
-from tfpetastorm.plan.order import Shuffle
+from tfpetastorm.plan.order import Shuffle, equal_blocks
 from tfpetastorm.plan.tasks import TaskTable, slice_row_groups
 from tfpetastorm.pool.options import PoolOptions
 from tfpetastorm.read.cost import row_bytes
@@ -27,7 +27,7 @@ _BLOCK_COPIES = 5
 
 #: With windows, consecutive row groups of about this many decoded bytes stay together in any order, since the first
 #: rows of the row group after them are read a second time.
-_RUN_BYTES = 32 * 1024 * 1024
+_RUN_BYTES = 48 * 1024 * 1024
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,12 +87,13 @@ def plan_tasks(
         )
     largest = int(task_bytes.max()) if len(tasks) else 0
     if windows is None:
-        held = _held("block", min(block, int(rows.sum())), mean, largest, options)
+        _held("block", min(block, int(rows.sum())), mean, largest, options)
         if spec.selects:
             rows = _counted(dataset, spec, reader, options, tasks, ledger)
         full = rows > 0
         samples = Samples(tasks.select(full), np.ascontiguousarray(rows[full]), spec.selects)
-        return Planned(samples, of_row[full], block, held)
+        block = equal_blocks(block, samples.total)
+        return Planned(samples, of_row[full], block, _held("block", block, mean, largest, options))
     # Imported here: only windows need it.
     from tfpetastorm.tfdata.window_index import index_windows
 
@@ -103,7 +104,7 @@ def plan_tasks(
     borders = np.concatenate([[0], np.cumsum(rows)])
     units = ((np.cumsum(task_bytes) - task_bytes) // _RUN_BYTES).astype(np.int64)
     samples = Samples(tasks, np.diff(index.before(borders)), False, index, units)
-    return Planned(samples, of_row, block, held)
+    return Planned(samples, of_row, equal_blocks(block, samples.total), held)
 
 
 def _held(what: str, rows: int, row_bytes: float, task_bytes: int, options: PoolOptions) -> int:
