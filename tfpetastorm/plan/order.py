@@ -30,8 +30,8 @@ class Shuffle:
     row_groups: permute whole row groups, each epoch anew; each is still fetched once. rows: mix the rows of a block of
     consecutive row groups (in that order) with one another. block_rows, block_bytes: how much is mixed at most, in rows
     (with n-grams: windows) or in decoded bytes, 48 MiB by default; set at most one. All blocks are of about the same
-    size. `tfpetastorm shuffle-quality` tells how good a shuffle is. On its way to a batch a block takes about five times
-    its size in memory.
+    size. `tfpetastorm shuffle-quality` tells how good a shuffle is. On its way to a batch a block takes about five
+    times its size in memory.
 
     Raises OptionError for sizes that are not positive, or given where rows are not mixed.
     """
