@@ -200,9 +200,11 @@ def _train(name: str, pool: str, budget_mb: float, scale: float) -> None:
     from benchmarks.datasets import NUMERIC, dataset
     from benchmarks.measure import time_dataset
 
+    name, _, shuffled = name.partition("-")
     fields, batch_size = (["image", "label"], 64) if name == "images" else (NUMERIC, 1024)
     options = tps.PoolOptions(pool, budget_bytes=int(budget_mb * 1e6))
-    ours = tps.make_dataset(str(dataset(name, scale)[0]), fields=fields, batch_size=batch_size, pool=options)
+    folder = str(dataset(name, scale)[0])
+    ours = tps.make_dataset(folder, fields=fields, batch_size=batch_size, pool=options, shuffle=bool(shuffled))
     for _ in range(EPOCHS):
         time_dataset(ours)
         print("epoch", flush=True)
