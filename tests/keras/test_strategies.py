@@ -38,12 +38,12 @@ def rows(results: list[Any]) -> list[list[int]]:
 
 @pytest.mark.parametrize(("library", "workers"), [("tf_keras", 2), ("keras", 1)])
 def test_a_crash_changes_nothing(url: str, tmp_path: Path, library: str, workers: int) -> None:
-    def train(name: str, stop_after: int = 0) -> list[Any]:
+    def train(name: str, stop_after: int = 0, workers: int = workers) -> list[Any]:
         options = {
             "url": url, "library": library, "directory": str(tmp_path / name), "own": False, "epochs": 2,
             "stop_after": stop_after, "save_every": 3, "block": 40,
         }  # fmt: skip
-        return run(PROGRAM, tmp_path / f"{name}-{stop_after}", options, workers)
+        return run(PROGRAM, tmp_path / f"{name}-{stop_after}-{workers}", options, workers)
 
     whole = train("whole")
     steps = whole[0]["steps"]
@@ -57,12 +57,19 @@ def test_a_crash_changes_nothing(url: str, tmp_path: Path, library: str, workers
     # Two workers' steps share what each reads at once, so saves are at even steps.
     done = steps + (4 if workers == 2 else 3)
     assert first[0]["saves"][-1] == f"save-000001-{(done - steps) // workers:09}.zip"
+    shutil.copytree(tmp_path / "crashed", tmp_path / "alone")
     rest = train("crashed")
     assert [result["epochs"] for result in rest] == [[1]] * workers
     assert rows(rest) == seen[done:]
     assert rows(first) == seen[: steps + 6]
     for result in rest:
         assert result["values"] == whole[0]["values"]
+    if workers > 1:
+        # One worker makes the rest of the epoch alone: no row comes twice.
+        [alone] = train("alone", workers=1)
+        ids = [i for step in (*seen[steps:done], *alone["trained"]) for i in step]
+        assert alone["epochs"] == [1]
+        assert sorted(ids) == list(range(ROWS))
 
 
 def test_workers_that_find_different_saves_say_so(url: str, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import importlib
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
 from tfpetastorm.errors import OptionError, describe
 from tfpetastorm.keras.saves import Save, Variable
@@ -47,10 +48,17 @@ class TrainingState:
         self._model = model
 
     def read(self) -> list[tuple[Variable, Array]]:
-        """All variables and their values. Under a strategy with several workers all of them have to call this at the
-        same step: some variables are the sum or mean of what the workers hold."""
+        """All variables and their values.
+
+        Some, such as the statistics of BatchNormalization, are the mean or sum of what the replicas of a strategy hold.
+        These are set to it, so that training goes on from what was read whether it is interrupted or not. Under a
+        strategy with several workers all of them have to call this at the same step.
+        """
         with self._model.distribute_strategy.scope():
             values = [(variable, np.asarray(variable.numpy())) for variable in self._variables()]
+            for variable, value in values:
+                if _differs_by_replica(variable):
+                    variable.assign(value)
         return [(_described(variable, value), value) for variable, value in values]
 
     def restore(self, save: Save, batch: Any) -> None:
@@ -92,6 +100,11 @@ class TrainingState:
                         remedy="Build and compile the model as it was, or give another directory= to start anew.",
                     )
                 )
+
+
+def _differs_by_replica(variable: Any) -> bool:
+    inner = variable if callable(variable.value) else variable.value
+    return bool(getattr(inner, "synchronization", None) == tf.VariableSynchronization.ON_READ)
 
 
 def _described(variable: Any, value: Array) -> Variable:
