@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tfpetastorm.plan.epochs import EpochPlan
 from tfpetastorm.plan.layout import Samples
 from tfpetastorm.plan.order import Shuffle
-from tfpetastorm.plan.quality import density, measure, perfect, sampled_positions, stored_at
+from tfpetastorm.plan.quality import density, measure, perfect, sampled_positions
 from tfpetastorm.plan.tasks import slice_row_groups
 
 
@@ -117,9 +117,9 @@ def test_any_positions_of_a_plan(groups, block, epoch, seed):
     plan = plan_of(groups, block, seed)
     whole = plan.stored_numbers(epoch)
     every = np.arange(sum(groups))
-    assert (stored_at(plan.stream(epoch), every) == whole).all()
-    assert (stored_at(plan.stream(epoch), every[::3]) == whole[::3]).all()
-    assert not len(stored_at(plan.stream(epoch), every[:0]))
+    assert (plan.stream(epoch).stored_at(every) == whole).all()
+    assert (plan.stream(epoch).stored_at(every[::3]) == whole[::3]).all()
+    assert not len(plan.stream(epoch).stored_at(every[:0]))
 
 
 @given(st.integers(1, 100_000), st.integers(1, 500), st.integers(1, 20_000), st.integers(0, 9))
@@ -144,7 +144,7 @@ def test_a_sample_tells_nearly_what_the_whole_does():
     whole = of(plan.stored_numbers(0), 1000, groups)
     positions = sampled_positions(500_000, 1000, 128_000, 0)
     assert len(positions) == 128_000
-    part = measure(positions, stored_at(plan.stream(0), positions), 500_000, 1000, np.cumsum(groups))
+    part = measure(positions, plan.stream(0).stored_at(positions), 500_000, 1000, np.cumsum(groups))
     assert part.together == pytest.approx(whole.together, rel=0.1)
     assert part.row_groups == pytest.approx(whole.row_groups, rel=0.1)
     assert part.correlation == pytest.approx(whole.correlation, abs=0.05)

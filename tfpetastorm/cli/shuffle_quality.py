@@ -13,7 +13,7 @@ from tfpetastorm.cli.text import size_text
 from tfpetastorm.errors import OptionError
 from tfpetastorm.plan.epochs import EpochPlan
 from tfpetastorm.plan.order import Shuffle
-from tfpetastorm.plan.quality import Quality, density, measure, perfect, sampled_positions, stored_at
+from tfpetastorm.plan.quality import Quality, density, measure, perfect, sampled_positions
 from tfpetastorm.pool.options import PoolOptions
 from tfpetastorm.read.fetch import Source
 from tfpetastorm.read.nulls import NullPolicy
@@ -124,7 +124,7 @@ def compare(
         found = []
         first = np.zeros(0, np.int64)
         for epoch in range(epochs):
-            order = stored_at(epoch_plan.stream(epoch), positions)
+            order = epoch_plan.stream(epoch).stored_at(positions)
             found.append(measure(positions, order, total, batch, borders))
             first = order if not epoch else first
             if progress is not None:

@@ -59,22 +59,23 @@ class EpochPlan:
     shard: int = 0
     consumed: tuple[Segment, ...] = ()
     _streams: _Recent[int, Stream] = field(default_factory=lambda: _Recent(_EPOCHS), repr=False)
-    _layouts: _Recent[int, Layout] = field(default_factory=lambda: _Recent(_EPOCHS), repr=False)
-    _elements: _Recent[tuple[int, int], Element] = field(default_factory=lambda: _Recent(_ELEMENTS), repr=False)
+    # Made anew by every `replace`: they are of this shard and this place.
+    _layouts: _Recent[int, Layout] = field(init=False, default_factory=lambda: _Recent(_EPOCHS), repr=False)
+    _elements: _Recent[tuple[int, int], Element] = field(
+        init=False, default_factory=lambda: _Recent(_ELEMENTS), repr=False
+    )
 
     def for_shard(self, shard: int) -> EpochPlan:
         """The same plan for another shard; they share what they have worked out of the order."""
-        return replace(self, shard=shard, _layouts=_Recent(_EPOCHS), _elements=_Recent(_ELEMENTS))
+        return replace(self, shard=shard)
 
     def with_seed(self, seed: int) -> EpochPlan:
         """The same plan in the order of another seed."""
-        layouts, elements = _Recent[int, Layout](_EPOCHS), _Recent[tuple[int, int], Element](_ELEMENTS)
-        return replace(self, seed=seed, _streams=_Recent(_EPOCHS), _layouts=layouts, _elements=elements)
+        return replace(self, seed=seed, _streams=_Recent(_EPOCHS))
 
     def from_position(self, epoch: int, consumed: tuple[Segment, ...]) -> EpochPlan:
         """The same plan from another place on: from the next epoch, where too little is left of this one for a step."""
-        layouts, elements = _Recent[int, Layout](_EPOCHS), _Recent[tuple[int, int], Element](_ELEMENTS)
-        plan = replace(self, first_epoch=epoch, consumed=consumed, _layouts=layouts, _elements=elements)
+        plan = replace(self, first_epoch=epoch, consumed=consumed)
         return plan if not consumed or plan.steps(epoch) else self.from_position(epoch + 1, ())
 
     # ------------------------------------------------------------------ what there is
@@ -102,8 +103,7 @@ class EpochPlan:
 
     def stored_numbers(self, epoch: int) -> Array:
         """int64: the stored numbers of the samples of this shard in `epoch`, in the order in which they come."""
-        stream = self.stream(epoch)
-        return stream.stored(stream.places_of(self.layout(epoch).positions()))
+        return self.stream(epoch).stored_at(self.layout(epoch).positions())
 
     # ------------------------------------------------------------------ how much there is
 
@@ -114,13 +114,6 @@ class EpochPlan:
     def steps(self, epoch: int) -> int:
         """Steps of every shard in `epoch`. No batch spans two epochs."""
         return self.division.steps(self._left(epoch).total) - self._done(epoch)
-
-    def samples_of_pass(self, number: int) -> int | None:
-        """Samples that come to this shard in pass `number`, copies too; None for an endless one."""
-        if self.epochs is None:
-            return None
-        start = self.pass_start(number)
-        return self.layout(start).samples + (self.epochs - 1) * self.layout(start + 1).samples
 
     def next_key(self, key: Key) -> Key | None:
         """What will be asked for after `key` within the same pass: crosses the ends of epochs; None after the last.

@@ -94,6 +94,10 @@ class Stream:
         task = self.order[rank]
         return task, places - (self.ends[rank] - self.samples.count[task])
 
+    def stored_at(self, positions: Array) -> Array:
+        """int64: the stored numbers of the samples at these positions of the order."""
+        return self.stored(self.places_of(positions))
+
     def stored(self, places: Array) -> Array:
         """int64: the stored number of each place's sample."""
         task, number = self.locate(places)

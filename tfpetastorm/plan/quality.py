@@ -6,14 +6,12 @@ in one batch; and from how many row groups a batch is drawn. A perfect shuffle h
 
 from __future__ import annotations
 
-import itertools
 import math
 from dataclasses import dataclass
 
 import numpy as np
 
 from tfpetastorm.plan.hashing import key64, mix64
-from tfpetastorm.plan.layout import Stream
 from tfpetastorm.schema.columns import Array
 
 #: Stretches of the order that a sample consists of, evenly spread over it.
@@ -86,20 +84,6 @@ def sampled_positions(total: int, batch: int, most: int, seed: int) -> Array:
     first = (edges[:-1] + jitter.astype(np.int64)) * batch
     found: Array = (first[:, None] + np.arange(length * batch)).reshape(-1)
     return found
-
-
-def stored_at(stream: Stream, positions: Array) -> Array:
-    """int64 `[k]`: the stored numbers of the rows at ascending positions of an epoch's order."""
-    if not stream.block:
-        return stream.stored(positions)
-    places = np.empty(len(positions), np.int64)
-    blocks = positions // stream.block
-    cuts = np.flatnonzero(np.diff(blocks, prepend=-1, append=-1)).tolist()
-    for a, b in itertools.pairwise(cuts):
-        block = int(blocks[a])
-        start = block * stream.block
-        places[a:b] = start + stream.permutation(block)[positions[a:b] - start]
-    return stream.stored(places)
 
 
 def density(positions: Array, stored: Array, total: int, bins: tuple[int, int]) -> Array:

@@ -1,4 +1,4 @@
-"""Samples from rows, in the graph: gathers that mix the rows of a block, and that form windows."""
+"""Samples from rows, in the graph: the rows of a block each put at its place, and windows gathered."""
 
 from __future__ import annotations
 
