@@ -18,7 +18,7 @@ from tfpetastorm.schema.codecs import NdarrayCodec, ScalarCodec, TensorCodec, de
 from tfpetastorm.schema.codecs.opaque import OpaqueCodec
 from tfpetastorm.schema.field import UnischemaField as Field
 from tfpetastorm.schema.reconcile import reconcile
-from tfpetastorm.schema.rows import column_cells
+from tfpetastorm.schema.rows import cells_of
 from tfpetastorm.schema.unischema import Unischema
 
 
@@ -98,7 +98,7 @@ def test_structs_are_flattened_with_their_nulls():
 
     def cells(name, column):
         leaf = column_at(column, found.paths[name])
-        return column_cells(found.schema.fields[name], decode_column(found.schema.fields[name], leaf, pytest.fail))
+        return cells_of(found.schema.fields[name], decode_column(found.schema.fields[name], leaf, pytest.fail))
 
     assert cells("s.a.b", array) == [1, None, None, 4]
     assert cells("s.t", array) == ["x", None, "y", None]
@@ -268,6 +268,6 @@ def test_every_file_can_be_read_as_the_common_schema(files):
             if pa.types.is_integer(column.type):
                 extremes = pa.array([np.iinfo(str(column.type)).min, np.iinfo(str(column.type)).max], column.type)
                 field = target.fields[column.name]
-                assert column_cells(field, decode_column(field, extremes, pytest.fail)) == extremes.to_pylist()
+                assert cells_of(field, decode_column(field, extremes, pytest.fail)) == extremes.to_pylist()
             elif pa.types.is_floating(column.type):
                 assert kind.bit_width >= column.type.bit_width

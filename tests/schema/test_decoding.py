@@ -20,11 +20,11 @@ from tfpetastorm.schema.codecs import (
 )
 from tfpetastorm.schema.columns import ALIGNMENT
 from tfpetastorm.schema.field import UnischemaField as Field
-from tfpetastorm.schema.rows import column_cells
+from tfpetastorm.schema.rows import cells_of
 
 
 def cells(field, array):
-    return column_cells(field, decode_column(field, array, pytest.fail))
+    return cells_of(field, decode_column(field, array, pytest.fail))
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,7 @@ def test_text_of_every_layout(kind, dtype, offset):
     expected = values if dtype is np.str_ else [None if value is None else value.encode() for value in values]
     field = Field("x", dtype, (), None, True)
     column = decode_column(field, array, pytest.fail)
-    assert column_cells(field, column) == expected[offset:]
+    assert cells_of(field, column) == expected[offset:]
     assert (column.values.codes is not None) == pa.types.is_dictionary(kind)
     # A null cell is an empty string.
     index = column.values.codes if column.values.codes is not None else np.arange(len(array))
@@ -107,7 +107,7 @@ def test_bytes_that_are_not_utf8_are_reported():
         field = Field("x", np.str_)
         column = decode_column(field, array, bad.__setitem__)
         assert bad == {1: "not UTF-8"}
-        assert column_cells(field, column) == ["a", "", "c"]
+        assert cells_of(field, column) == ["a", "", "c"]
 
 
 def test_decimals_from_other_types():

@@ -13,7 +13,7 @@ import pytest
 from tfpetastorm.schema.arrow import check_stored, column_at, infer_schema
 from tfpetastorm.schema.codecs import decode_column
 from tfpetastorm.schema.petastorm_format import UNISCHEMA_KEY, can_express, read_pickled_schema, write_pickled_schema
-from tfpetastorm.schema.rows import column_cells
+from tfpetastorm.schema.rows import cells_of
 from tfpetastorm.schema.unischema import Unischema
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -51,7 +51,7 @@ def test_equals_what_petastorm_decoded(dataset, key):
         for field in schema:
             if field.name not in table.column_names:
                 continue
-            cells = column_cells(field, decode_column(field, table[field.name], refuse))
+            cells = cells_of(field, decode_column(field, table[field.name], refuse))
             for identity, cell in zip(keys, cells, strict=True):
                 place = f"{field.name}/{identity}"
                 compared += 1
@@ -102,7 +102,7 @@ def test_old_versions_decode(version):
         table = pq.ParquetFile(file).read()
         rows += len(table)
         cells = {
-            field.name: column_cells(field, decode_column(field, table[field.name], refuse))
+            field.name: cells_of(field, decode_column(field, table[field.name], refuse))
             for field in schema
             if field.name in table.column_names
         }
@@ -135,7 +135,7 @@ def test_plain_parquet_is_inferred():
         for field in inferred.schema:
             path = inferred.paths[field.name]
             column = column_at(table[path[0]].combine_chunks(), path)
-            found = column_cells(field, decode_column(field, column, refuse))
+            found = cells_of(field, decode_column(field, column, refuse))
             expected = column.to_pylist()
             if field.name == "at":
                 found = [None if cell is None else cell.astype("datetime64[us]").item() for cell in found]

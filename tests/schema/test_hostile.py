@@ -34,7 +34,7 @@ from tfpetastorm.schema.codecs import (
 )
 from tfpetastorm.schema.field import UnischemaField
 from tfpetastorm.schema.petastorm_format import read_pickled_schema, write_pickled_schema
-from tfpetastorm.schema.rows import column_cells
+from tfpetastorm.schema.rows import cells_of
 from tfpetastorm.schema.unischema import Unischema
 
 SMALL = UnischemaField("x", np.float32, (2, 3), NdarrayCodec())
@@ -51,7 +51,7 @@ def bad_rows(
     found: dict[int, str] = {}
     column = decode_column(field, pa.array(cells, pa.binary()), found.__setitem__, limits)
     assert column.rows == len(cells)
-    return found, column_cells(field, column)
+    return found, cells_of(field, column)
 
 
 def npy(array: np.ndarray) -> bytes:
@@ -113,7 +113,7 @@ class TestPickles:
         read = read_pickled_schema(data)
         assert read.b == schema.b
         assert read.a.codec.class_name == "evil.package.Codec"
-        assert column_cells(read.a, decode_column(read.a, pa.array([b"x"]), pytest.fail)) == [b"x"]
+        assert cells_of(read.a, decode_column(read.a, pa.array([b"x"]), pytest.fail)) == [b"x"]
 
     @pytest.mark.parametrize("opcode", [b"Ppersistent\n", b"Q", b"\x82\x01", b"(ios\nsystem\n", b"(cos\nsystem\no"])
     def test_other_opcodes_are_refused(self, opcode):

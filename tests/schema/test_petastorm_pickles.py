@@ -27,7 +27,7 @@ from tfpetastorm.schema.codecs import (
 from tfpetastorm.schema.codecs.opaque import OpaqueCodec
 from tfpetastorm.schema.field import UnischemaField as Field
 from tfpetastorm.schema.petastorm_format import can_express, read_pickled_schema, write_pickled_schema
-from tfpetastorm.schema.rows import column_cells
+from tfpetastorm.schema.rows import cells_of
 from tfpetastorm.schema.unischema import Unischema
 
 PACKAGES = ["petastorm", "av.experimental.deepdrive.dataset_toolkit", "av.ml.dataset_toolkit"]
@@ -186,7 +186,7 @@ def test_swapped_channels_are_swapped_back():
     image = np.random.default_rng(0).integers(0, 255, (4, 5, 3), dtype=np.uint8)
     stored = encode_column(Field("x", np.uint8, (4, 5, 3), CompressedImageCodec("png")), [image[..., ::-1]])
     field = Field("x", np.uint8, (4, 5, 3), CompressedImageCodec("png", 80, "bgr"))
-    assert (column_cells(field, decode_column(field, stored, pytest.fail))[0] == image).all()
+    assert (cells_of(field, decode_column(field, stored, pytest.fail))[0] == image).all()
     assert encode_column(field, [image]).equals(stored)
     assert can_express(Unischema("S", [field])) == ["x: petastorm would swap the channels of its images"]
 

@@ -16,7 +16,7 @@ from tests.schema.strategies import columns, fields
 from tfpetastorm.schema.codecs import CompressedImageCodec, arrow_type, decode_column, encode_column
 from tfpetastorm.schema.columns import ALIGNMENT, Column, Text
 from tfpetastorm.schema.field import UnischemaField
-from tfpetastorm.schema.rows import column_cells
+from tfpetastorm.schema.rows import cells_of
 from tfpetastorm.schema.unischema import Unischema
 
 
@@ -91,7 +91,7 @@ def test_cells_survive_encoding_and_a_file(data):
     assert array.type == arrow_type(field)
     column = decode_column(field, array, refuse)
     assert_sound(field, column)
-    assert_same(field, column_cells(field, column), values)
+    assert_same(field, cells_of(field, column), values)
 
     file = io.BytesIO()
     schema = Unischema("S", [field]).as_arrow_schema()
@@ -99,7 +99,7 @@ def test_cells_survive_encoding_and_a_file(data):
     stored = pq.read_table(file)[field.name]
     column = decode_column(field, stored, refuse)
     assert_sound(field, column)
-    assert_same(field, column_cells(field, column), values)
+    assert_same(field, cells_of(field, column), values)
 
 
 @given(st.data())
@@ -111,7 +111,7 @@ def test_a_slice_decodes_to_the_slice(data):
     stop = data.draw(st.integers(start, len(values)))
     column = decode_column(field, encode_column(field, values).slice(start, stop - start), refuse)
     assert_sound(field, column)
-    assert_same(field, column_cells(field, column), values[start:stop])
+    assert_same(field, cells_of(field, column), values[start:stop])
 
 
 @given(st.data())
@@ -141,5 +141,5 @@ def test_decimals_keep_their_scale_and_digits(values):
     from tfpetastorm.schema.codecs import ScalarCodec
 
     field = UnischemaField("price", Decimal, (), ScalarCodec("decimal128(10, 9)"))
-    cells = column_cells(field, decode_column(field, encode_column(field, values), refuse))
+    cells = cells_of(field, decode_column(field, encode_column(field, values), refuse))
     assert [str(cell) for cell in cells] == [str(value.quantize(Decimal("1e-9"))) for value in values]

@@ -14,7 +14,7 @@ from tfpetastorm.schema.codecs import BadCellError, Codec, Limits, NdarrayCodec,
 from tfpetastorm.schema.codecs.opaque import OpaqueCodec, raw_field
 from tfpetastorm.schema.field import UnischemaField
 from tfpetastorm.schema.petastorm_format import can_express, read_pickled_schema, write_pickled_schema
-from tfpetastorm.schema.rows import column_cells
+from tfpetastorm.schema.rows import cells_of
 from tfpetastorm.schema.unischema import Unischema
 
 
@@ -56,20 +56,20 @@ SCHEMA = Unischema("S", [FIELD, UnischemaField("who", np.str_, (), Greeting()), 
 def test_it_encodes_and_decodes_cell_by_cell():
     array = encode_column(FIELD, [[2, 4, 8], None, []])
     assert array.type == pa.binary()
-    cells = column_cells(FIELD, decode_column(FIELD, array, pytest.fail))
+    cells = cells_of(FIELD, decode_column(FIELD, array, pytest.fail))
     assert cells[0].tolist() == [2, 4, 8]
     assert cells[0].dtype == np.int32
     assert cells[1] is None
     assert cells[2].tolist() == []
     who = SCHEMA.who
-    assert column_cells(who, decode_column(who, encode_column(who, ["Ann"]), pytest.fail)) == ["Ann"]
+    assert cells_of(who, decode_column(who, encode_column(who, ["Ann"]), pytest.fail)) == ["Ann"]
 
 
 def test_its_errors_name_the_row():
     with pytest.raises(EncodeError, match=r"field 'steps', row 1\): expected at most 3, found 4"):
         encode_column(FIELD, [[2], [1, 2, 3, 4]])
     bad: dict[int, str] = {}
-    cells = column_cells(FIELD, decode_column(FIELD, pa.array([b"1234567", b"\2" + b"\0" * 7]), bad.__setitem__))
+    cells = cells_of(FIELD, decode_column(FIELD, pa.array([b"1234567", b"\2" + b"\0" * 7]), bad.__setitem__))
     assert list(bad) == [0]
     assert [cell.tolist() for cell in cells] == [[], [4]]
 
@@ -97,7 +97,7 @@ def test_without_it_the_other_fields_are_read():
     # Its cells are the bytes that are stored, and bytes may be written in their place.
     array = encode_column(FIELD, [[2], None])
     for field in (read.steps, raw_field(read.steps), raw_field(FIELD)):
-        cells = column_cells(field, decode_column(field, array, pytest.fail))
+        cells = cells_of(field, decode_column(field, array, pytest.fail))
         assert cells == array.to_pylist()
         assert encode_column(field, cells) == array
     with pytest.raises(EncodeError, match="expected bytes, found list"):

@@ -16,16 +16,7 @@ from tfpetastorm.errors import TransformError, describe
 from tfpetastorm.schema.codecs.base import OnBad
 from tfpetastorm.schema.columns import Array, Column, Text, empty_aligned
 from tfpetastorm.schema.field import UnischemaField
-
-
-def text_objects(text: Text, decode: bool) -> Array:
-    """Object array `[rows]`: `str` if `decode`, else `bytes`. Arrow makes the objects, not a loop here."""
-    kind = pa.large_string() if decode else pa.large_binary()
-    offsets = np.ascontiguousarray(text.offsets, np.int64)
-    data = np.ascontiguousarray(text.data)
-    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(data)]
-    items: Array = pa.Array.from_buffers(kind, len(offsets) - 1, buffers).to_numpy(zero_copy_only=False)
-    return items if text.codes is None else items[text.codes]
+from tfpetastorm.schema.rows import text_objects
 
 
 def without_invalid(column: Column, on_bad: OnBad) -> Column:

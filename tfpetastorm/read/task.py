@@ -14,7 +14,7 @@ from tfpetastorm.errors import DamagedDataError, TransformError, UnsafeDataError
 from tfpetastorm.plan.hashing import key64, mix64
 from tfpetastorm.plan.split import Split
 from tfpetastorm.plan.tasks import ReadTask
-from tfpetastorm.read.face import text_objects, to_face, without_invalid
+from tfpetastorm.read.face import to_face, without_invalid
 from tfpetastorm.read.fetch import Fetcher, Source
 from tfpetastorm.read.nulls import NullPolicy
 from tfpetastorm.read.ops import concat, empty_column, take
@@ -26,6 +26,7 @@ from tfpetastorm.schema.codecs.base import DEFAULT_LIMITS, Limits, bad_cell_erro
 from tfpetastorm.schema.columns import Array, Column, Text
 from tfpetastorm.schema.field import UnischemaField
 from tfpetastorm.schema.memory import Recycler, lent
+from tfpetastorm.schema.rows import text_objects
 from tfpetastorm.schema.unischema import Unischema
 
 

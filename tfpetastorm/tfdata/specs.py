@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfpetastorm.read.face import text_objects
 from tfpetastorm.schema.columns import Array, Column, Text
 from tfpetastorm.schema.field import UnischemaField
+from tfpetastorm.schema.rows import text_objects
 
 
 def graph_dtype(field: UnischemaField) -> Any:
