@@ -100,7 +100,18 @@ def encode_chunk(schema: Unischema, partition_by: Sequence[str], chunk: Chunk) -
     arrays = {field.name: _encode(field, chunk) for field in schema}
     stored = [field for field in schema if field.name not in partition_by]
     columns = pa.schema([pa.field(f.name, arrays[f.name].type, f.nullable) for f in stored])
-    batch = pa.RecordBatch.from_arrays([arrays[field.name] for field in stored], schema=columns)
+    return split_by_folder(schema, partition_by, arrays, columns)
+
+
+def split_by_folder(
+    schema: Unischema, partition_by: Sequence[str], arrays: Mapping[str, pa.Array], columns: pa.Schema
+) -> list[Part]:
+    """Encoded columns cut by partition folder, in order of first appearance, rows in order.
+
+    arrays: by field, those of `partition_by` too. columns: what files hold. Raises `EncodeError` naming a field whose
+    value can't name a folder.
+    """
+    batch = pa.RecordBatch.from_arrays([arrays[name] for name in columns.names], schema=columns)
     if not partition_by:
         return [Part("", batch)]
     folders = _folders([schema.fields[name] for name in partition_by], arrays)
@@ -110,7 +121,8 @@ def encode_chunk(schema: Unischema, partition_by: Sequence[str], chunk: Chunk) -
     parts = []
     for i in np.argsort(first):
         rows = pa.array(np.flatnonzero(group.reshape(-1) == i))
-        parts.append(Part(str(names[i]), _take(batch, rows)))
+        taken = [take_rows(column, rows) for column in batch.columns]
+        parts.append(Part(str(names[i]), pa.RecordBatch.from_arrays(taken, schema=columns)))
     return parts
 
 
@@ -131,15 +143,12 @@ def _encode(field: UnischemaField, chunk: Chunk) -> pa.Array:
     return array
 
 
-def _take(batch: pa.RecordBatch, rows: pa.Array) -> pa.RecordBatch:
+def take_rows(array: pa.Array, rows: pa.Array) -> pa.Array:
+    """Some rows of a column, by their numbers."""
     # Extension arrays such as tensors have no kernel of their own everywhere.
-    arrays = []
-    for column in batch.columns:
-        if isinstance(column.type, pa.BaseExtensionType):
-            arrays.append(pa.ExtensionArray.from_storage(column.type, column.storage.take(rows)))
-        else:
-            arrays.append(column.take(rows))
-    return pa.RecordBatch.from_arrays(arrays, schema=batch.schema)
+    if isinstance(array.type, pa.BaseExtensionType):
+        return pa.ExtensionArray.from_storage(array.type, array.storage.take(rows))
+    return array.take(rows)
 
 
 def _folders(fields: list[UnischemaField], arrays: Mapping[str, pa.Array]) -> Any:

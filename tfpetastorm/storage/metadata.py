@@ -21,6 +21,8 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from tfpetastorm.errors import DatasetError, Place, UnsafeDataError, describe
+from tfpetastorm.schema.petastorm_emit import write_pickled_schema
+from tfpetastorm.schema.unischema import Unischema
 from tfpetastorm.storage.footers import read_footer
 
 COMMON_METADATA = "_common_metadata"
@@ -100,6 +102,18 @@ def files_json(files: Mapping[str, ListedFile], *, writing: str | None = None) -
 def petastorm_files_json(files: Mapping[str, ListedFile]) -> bytes:
     """The value of `dataset-toolkit.num_row_groups_per_file.v1`."""
     return json.dumps({name: file.row_groups for name, file in sorted(files.items())}).encode()
+
+
+def dataset_pairs(schema: Unischema, files: Mapping[str, ListedFile], *, petastorm: bool) -> dict[bytes, bytes]:
+    """What a dataset's metadata says of its schema and its files.
+
+    petastorm: also in petastorm's way. Raises `SchemaError` if its form can't express the schema.
+    """
+    pairs = {UNISCHEMA_KEY: schema.to_json().encode(), FILES_KEY: files_json(files)}
+    if petastorm:
+        pairs[PETASTORM_UNISCHEMA_KEY] = write_pickled_schema(schema)
+        pairs[PETASTORM_FILES_KEY] = petastorm_files_json(files)
+    return pairs
 
 
 def common_metadata_bytes(columns: pa.Schema, pairs: Mapping[bytes, bytes]) -> bytes:

@@ -13,20 +13,12 @@ import numpy as np
 import pyarrow as pa
 
 from tfpetastorm.errors import DatasetError, EncodeError, OptionError, Place, describe
-from tfpetastorm.schema.petastorm_emit import can_express, write_pickled_schema
+from tfpetastorm.schema.petastorm_emit import can_express
 from tfpetastorm.schema.unischema import Unischema
 from tfpetastorm.storage.chunks import Cells, Chunk, Part, cell_size, check_keys, encode_chunk, own, size_of
 from tfpetastorm.storage.commit import Commit, Mode
 from tfpetastorm.storage.filesystem import Url, resolve
-from tfpetastorm.storage.metadata import (
-    FILES_KEY,
-    PETASTORM_FILES_KEY,
-    PETASTORM_UNISCHEMA_KEY,
-    UNISCHEMA_KEY,
-    ListedFile,
-    files_json,
-    petastorm_files_json,
-)
+from tfpetastorm.storage.metadata import PETASTORM_FILES_KEY, PETASTORM_UNISCHEMA_KEY, ListedFile, dataset_pairs
 from tfpetastorm.storage.parts import PartWriter, Sizes
 from tfpetastorm.storage.progress import ProgressBar
 from tfpetastorm.storage.writer_checks import check_layout, check_options, check_partitions, next_number, schema_for
@@ -238,14 +230,9 @@ class DatasetWriter:
         keep = self._commit.mode == "append" and old is not None
         files: dict[str, ListedFile] = {**(self._commit.files if keep else {}), **self._parts.files}
         pairs = {k: v for k, v in old.pairs.items() if k != _INDEX_KEY} if keep and old is not None else {}
-        pairs[UNISCHEMA_KEY] = self._schema.to_json().encode()
-        pairs[FILES_KEY] = files_json(files)
         for key in (PETASTORM_UNISCHEMA_KEY, PETASTORM_FILES_KEY):
-            if not self._petastorm:
-                pairs.pop(key, None)
-        if self._petastorm:
-            pairs[PETASTORM_UNISCHEMA_KEY] = write_pickled_schema(self._schema)
-            pairs[PETASTORM_FILES_KEY] = petastorm_files_json(files)
+            pairs.pop(key, None)
+        pairs |= dataset_pairs(self._schema, files, petastorm=self._petastorm)
         self._commit.finish(files, self._columns, pairs)
 
     def _release(self) -> None:
