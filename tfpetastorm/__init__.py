@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from tfpetastorm import keras as keras
     from tfpetastorm.errors import DatasetError as DatasetError
     from tfpetastorm.errors import TfpetastormError as TfpetastormError
+    from tfpetastorm.feed.skip import Skip as Skip
     from tfpetastorm.plan.ngram import NGram as NGram
     from tfpetastorm.plan.ngram import Window as Window
     from tfpetastorm.plan.order import Shuffle as Shuffle
@@ -39,10 +40,12 @@ if TYPE_CHECKING:
     from tfpetastorm.tfdata.dataset import steps as steps
     from tfpetastorm.tfdata.mix import mix as mix
     from tfpetastorm.tfdata.monitor import Monitor as Monitor
-    from tfpetastorm.tfdata.skip import Skip as Skip
     from tfpetastorm.tfdata.specs import tensor_specs as tensor_specs
 
 __version__ = "0.1.0"
+
+# Petastorm's own module names, `tfpetastorm.predicates` for `petastorm.predicates`, are all in one folder.
+__path__ += [f"{folder}/petastorm" for folder in __path__]
 
 _HOMES = {
     "Codec": "schema.codecs",
@@ -59,7 +62,7 @@ _HOMES = {
     "Position": "plan.position",
     "ScalarCodec": "schema.codecs",
     "Shuffle": "plan.order",
-    "Skip": "tfdata.skip",
+    "Skip": "feed.skip",
     "Split": "plan.split",
     "TensorCodec": "schema.codecs",
     "TfpetastormError": "errors",

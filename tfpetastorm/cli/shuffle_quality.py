@@ -11,6 +11,8 @@ import numpy as np
 
 from tfpetastorm.cli.text import size_text
 from tfpetastorm.errors import OptionError
+from tfpetastorm.feed.planning import Planned, plan_tasks
+from tfpetastorm.feed.skip import SkipLedger
 from tfpetastorm.plan.epochs import EpochPlan
 from tfpetastorm.plan.order import Shuffle
 from tfpetastorm.plan.quality import Quality, density, measure, perfect, sampled_positions
@@ -23,8 +25,6 @@ from tfpetastorm.schema.codecs.opaque import raw_field
 from tfpetastorm.schema.columns import Array
 from tfpetastorm.schema.unischema import Unischema
 from tfpetastorm.storage.dataset import StoredDataset
-from tfpetastorm.tfdata.planning import Planned, plan_tasks
-from tfpetastorm.tfdata.skip import SkipLedger
 
 #: More rows than this are sampled.
 MOST_ROWS = 5_000_000
@@ -154,7 +154,7 @@ def _usual(default: int, total: int, largest: int) -> list[Shuffle]:
 
 def _spec(stored: StoredDataset, fields: Sequence[str] | None) -> ReadSpec:
     schema = Unischema(
-        stored.schema.name, [raw_field(f) if isinstance(f.codec, OpaqueCodec) else f for f in stored.schema]
+        stored.schema.schema_name, [raw_field(f) if isinstance(f.codec, OpaqueCodec) else f for f in stored.schema]
     )
     chosen = tuple(schema.fields) if fields is None else schema.select(fields)
     read = [schema.fields[name] for name in chosen]

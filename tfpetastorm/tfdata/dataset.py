@@ -11,6 +11,10 @@ from typing import Any
 import tensorflow as tf
 
 from tfpetastorm.errors import DamagedDataError, OptionError, Place
+from tfpetastorm.feed.elements import SourceStats
+from tfpetastorm.feed.options import order_options, specify
+from tfpetastorm.feed.planning import plan_tasks
+from tfpetastorm.feed.skip import Skip, SkipLedger
 from tfpetastorm.plan.epochs import EpochPlan
 from tfpetastorm.plan.ngram import NGram, Window
 from tfpetastorm.plan.numbers import whole_number
@@ -25,13 +29,11 @@ from tfpetastorm.schema.codecs.base import Codec
 from tfpetastorm.storage.dataset import StoredDataset
 from tfpetastorm.storage.inventory import DataFile
 from tfpetastorm.storage.opening import open_dataset
+from tfpetastorm.tfdata.division import division_of, emitted_batch
 from tfpetastorm.tfdata.forming import Forming, Sample
 from tfpetastorm.tfdata.handle import attach, handle_of
-from tfpetastorm.tfdata.options import division_of, emitted_batch, order_options, specify
-from tfpetastorm.tfdata.planning import plan_tasks
 from tfpetastorm.tfdata.sharding import ShardChoice, resolve_shard
-from tfpetastorm.tfdata.skip import Skip, SkipLedger
-from tfpetastorm.tfdata.source import ElementSource, SourceStats, unconverted
+from tfpetastorm.tfdata.source import ElementSource, unconverted
 from tfpetastorm.tfdata.structure import Padding, Structure
 
 #: Windows formed at once where they are given one by one.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 from tfpetastorm.errors import OptionError
-from tfpetastorm.tfdata.source import SourceStats
+from tfpetastorm.feed.elements import SourceStats
 
 _ATTRIBUTE = "_tfpetastorm"
 

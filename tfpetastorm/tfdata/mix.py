@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfpetastorm.errors import OptionError, describe
+from tfpetastorm.feed.elements import SourceStats
 from tfpetastorm.plan.choice import DRAW_BITS, length_until_empty, whole_weights
 from tfpetastorm.plan.hashing import key64
 from tfpetastorm.plan.numbers import whole_number
@@ -19,7 +20,7 @@ from tfpetastorm.read.result import Counts
 from tfpetastorm.schema.columns import Array
 from tfpetastorm.tfdata.handle import Handle, attach, find_handle
 from tfpetastorm.tfdata.passes import pass_tokens
-from tfpetastorm.tfdata.source import SourceStats, unconverted
+from tfpetastorm.tfdata.source import unconverted
 
 #: Choices computed at a time: one by one they would cost more than a batch.
 _BLOCK = 64

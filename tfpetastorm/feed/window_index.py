@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from tfpetastorm.errors import DatasetWarning, NullValueError, Place, describe
+from tfpetastorm.feed.index_pass import in_order, index_key
+from tfpetastorm.feed.skip import SkipLedger
 from tfpetastorm.plan.ngram import ResolvedWindows
 from tfpetastorm.plan.tasks import ReadTask, TaskTable
 from tfpetastorm.plan.window_finder import TaskRows, WindowFinder
@@ -19,8 +21,6 @@ from tfpetastorm.read.runs import runs_of
 from tfpetastorm.read.task import ReadSpec, TaskReader
 from tfpetastorm.schema.columns import Array, Column, Text
 from tfpetastorm.storage.dataset import StoredDataset
-from tfpetastorm.tfdata.index_pass import in_order, index_key
-from tfpetastorm.tfdata.skip import SkipLedger
 
 
 def index_windows(

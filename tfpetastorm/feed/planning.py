@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from tfpetastorm.errors import MemoryBudgetError
+from tfpetastorm.feed.index_pass import in_order, index_key
+from tfpetastorm.feed.skip import SkipLedger
 from tfpetastorm.plan.layout import Samples
 from tfpetastorm.plan.ngram import ResolvedWindows
 from tfpetastorm.plan.order import Shuffle, equal_blocks
@@ -18,8 +20,6 @@ from tfpetastorm.read.task import ReadSpec, TaskReader
 from tfpetastorm.schema.columns import Array
 from tfpetastorm.storage.dataset import StoredDataset
 from tfpetastorm.storage.statistics import prune
-from tfpetastorm.tfdata.index_pass import in_order, index_key
-from tfpetastorm.tfdata.skip import SkipLedger
 
 #: A block, or a run of row groups for windows, takes about this many times its size: in parts and joined, gathered, cut
 #: into batches, and once more for what is made ahead.
@@ -95,7 +95,7 @@ def plan_tasks(
         block = equal_blocks(block, samples.total)
         return Planned(samples, of_row[full], block, _held("block", block, mean, largest, options))
     # Imported here: only windows need it.
-    from tfpetastorm.tfdata.window_index import index_windows
+    from tfpetastorm.feed.window_index import index_windows
 
     joined = min(block * windows.stride if block else int(_RUN_BYTES // max(mean, 1.0)), int(rows.sum()))
     held = _held("block" if block else "run of row groups", joined, mean, largest, options)

@@ -14,6 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tfpetastorm.errors import DatasetWarning, NullValueError, UnsortedDataError
+from tfpetastorm.feed.skip import SkipLedger
+from tfpetastorm.feed.window_index import index_windows
 from tfpetastorm.plan.ngram import Window
 from tfpetastorm.plan.split import Split
 from tfpetastorm.plan.tasks import slice_row_groups
@@ -26,8 +28,6 @@ from tfpetastorm.read.task import ReadSpec, TaskReader
 from tfpetastorm.schema.columns import Column, Text
 from tfpetastorm.schema.field import UnischemaField
 from tfpetastorm.storage.opening import open_dataset
-from tfpetastorm.tfdata.skip import SkipLedger
-from tfpetastorm.tfdata.window_index import index_windows
 
 FETCHED = "fetched"
 

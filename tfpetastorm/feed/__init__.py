@@ -1,0 +1,1 @@
+"""From options to elements: what is read, in which order, and the columns of each element, all in NumPy."""
