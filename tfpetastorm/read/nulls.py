@@ -17,10 +17,12 @@ from tfpetastorm.schema.field import UnischemaField
 
 class Nulls(enum.Enum):
     """Treatments of nulls that are not fill values. ERROR raises at the first null; MASK keeps the row, with zeros, an
-    empty string or no items in the cell, and adds a bool field `<name>_valid`."""
+    empty string or no items in the cell, and adds a bool field `<name>_valid`. KEEP leaves the field nullable, for
+    rows and batches in Python, where None can stand for a null; TensorFlow has none, so `make_dataset` refuses it."""
 
     ERROR = "error"
     MASK = "mask"
+    KEEP = "keep"
 
 
 def valid_name(name: str) -> str:
@@ -31,8 +33,8 @@ def valid_name(name: str) -> str:
 class NullPolicy:
     """What each field's nulls become.
 
-    nulls: "error" (the default), "mask" (for all nullable fields), or a mapping from field names to `Nulls.MASK`,
-    `Nulls.ERROR` or a fill value of the field's kind. fields: the fields there are.
+    nulls: "error" (the default), "mask" or `Nulls.KEEP` (for all nullable fields), or a mapping from field names to
+    a member of `Nulls` or a fill value of the field's kind. fields: the fields there are.
 
     Raises OptionError for an unknown field, one that is not nullable, or a fill value that does not fit.
     """
@@ -54,6 +56,8 @@ class NullPolicy:
                 known = [field.name for field in fields]
                 reason = "is not nullable" if name in known else f"is not one of {known}"
                 raise OptionError(f"nulls: field {name!r} {reason}.")
+        #: Whether rows are for Python, which can say None: all nulls are kept.
+        self.keeps_all = default is Nulls.KEEP
         self.treatment: dict[str, Nulls] = {}
         self._fills: dict[str, Column] = {}
         for name, field in nullable.items():
@@ -67,16 +71,21 @@ class NullPolicy:
             if treatment is Nulls.MASK and valid_name(name) in names:
                 raise OptionError(f"nulls: the mask of {name!r} would be named like the field {valid_name(name)!r}.")
 
+    def keeps(self, name: str) -> bool:
+        """Whether the nulls of a field come out as they are."""
+        return self.treatment.get(name) is Nulls.KEEP
+
     @property
     def masked(self) -> list[str]:
         """The fields that get a mask, in order."""
         return [name for name, treatment in self.treatment.items() if treatment is Nulls.MASK]
 
     def fields_after(self, fields: Sequence[UnischemaField]) -> list[UnischemaField]:
-        """The fields that come out: none is nullable any more, and each mask follows its field."""
+        """The fields that come out: nullable only where nulls are kept, and each mask follows its field."""
         after = []
         for field in fields:
-            after.append(UnischemaField(field.name, field.numpy_dtype, field.shape, field.codec, False))
+            nullable = self.keeps(field.name)
+            after.append(UnischemaField(field.name, field.numpy_dtype, field.shape, field.codec, nullable))
             if field.name in self.masked:
                 after.append(UnischemaField(valid_name(field.name), np.bool_))
         return after
@@ -92,6 +101,8 @@ class NullPolicy:
             if valid is None or bool(valid.all()):
                 out[name] = Column(column.values, column.splits, None, column.inner)
                 valid = None
+            elif self.keeps(name):
+                out[name] = column
             elif name in self._fills:
                 out[name] = _filled(column, self._fills[name], valid)
             elif self.treatment.get(name) is Nulls.MASK:

@@ -18,7 +18,7 @@ from tfpetastorm.read.face import to_face, without_invalid
 from tfpetastorm.read.fetch import Fetcher, Source
 from tfpetastorm.read.nulls import NullPolicy
 from tfpetastorm.read.ops import concat, empty_column, take
-from tfpetastorm.read.predicate import ExpressionPredicate, Predicate
+from tfpetastorm.read.predicate import ExpressionPredicate, Predicate, ValuePredicate
 from tfpetastorm.read.result import Counts, Damage, TaskResult
 from tfpetastorm.read.transform import Transform
 from tfpetastorm.schema.codecs import decode_column
@@ -232,6 +232,12 @@ class TaskReader:
             except pa.ArrowException as error:
                 place = self.spec.source.place(task.row_group)
                 raise TransformError(f"where= can't be evaluated ({place}): {error}") from error
+        if isinstance(where, ValuePredicate):
+            columns = {
+                name: self._column(task, self.spec.schema.fields[name], arrays[name], numbers, progress, shown=True)
+                for name in where.fields
+            }
+            return where.mask_of_columns(columns, len(numbers))
         given = []
         for name in where.fields:
             stored = self.spec.schema.fields[name]
@@ -252,7 +258,7 @@ class TaskReader:
         fields: list[UnischemaField] | None = None,
     ) -> dict[str, Column]:
         """The columns of `fields`, or of those that the spec says."""
-        shown = fields is None and self.spec.transform is not None and self.spec.transform.function is not None
+        shown = fields is None and self._shown
         fields = self.spec.read_fields if fields is None else fields
         missing = [item for item in fields if item.name not in given]
         arrays = dict(given)
@@ -265,6 +271,12 @@ class TaskReader:
         if not len(numbers):
             return {item.name: empty_column(item) for item in fields}
         return {item.name: self._column(task, item, arrays[item.name], numbers, progress, shown) for item in fields}
+
+    @property
+    def _shown(self) -> bool:
+        """Whether Python sees what is read, so that text has to be UTF-8: a function, or rows that keep nulls."""
+        spec = self.spec
+        return spec.nulls.keeps_all or (spec.transform is not None and spec.transform.function is not None)
 
     def _fetch(self, task: ReadTask, fields: list[UnischemaField], progress: _Progress) -> dict[str, pa.Array]:
         if not fields:
