@@ -21,12 +21,24 @@ class SchemaMismatchError(SchemaError):
     """Files of one dataset, or a dataset and the schema asked for, can't be reconciled."""
 
 
+class DecodeFieldError(TfpetastormError, RuntimeError):
+    """`decode_row` met a value that can't be decoded; the message names its field."""
+
+
+class MissingPackageError(TfpetastormError, ImportError):
+    """Something needs a package, or Java, that is not installed; the message says which and how to install it."""
+
+
 class EncodeError(TfpetastormError, ValueError):
     """A value handed to a writer does not match its field."""
 
 
 class DatasetError(TfpetastormError):
     """A dataset can't be opened or written: missing, empty, damaged metadata, or an unusable URL."""
+
+
+class DatasetExistsError(DatasetError):
+    """There is a dataset already where a new one should be written."""
 
 
 class DatasetWarning(UserWarning):

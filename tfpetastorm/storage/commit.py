@@ -24,7 +24,7 @@ from typing import IO, Any, Literal
 import pyarrow as pa
 import pyarrow.fs as pafs
 
-from tfpetastorm.errors import DatasetError, Place, describe
+from tfpetastorm.errors import DatasetError, DatasetExistsError, Place, describe
 from tfpetastorm.storage.atomic import flush, replace_file
 from tfpetastorm.storage.filesystem import is_local, join
 from tfpetastorm.storage.listing import is_data_name, parquet_like, parquet_names
@@ -93,7 +93,7 @@ class Commit:
                 name: ListedFile() for name in parquet_names(plain) if parquet_like(name) or self._is_parquet(name)
             }
         if mode == "error" and (names or self.existing is not None):
-            raise DatasetError(
+            raise DatasetExistsError(
                 f"{self._url} holds a dataset already. Give mode='append' or mode='overwrite', or another place."
             )
         if mode == "append" and names and (self.existing is None or self.existing.kind == "parquet"):

@@ -1,0 +1,1 @@
+"""What is done to whole datasets rather than with their rows: copying, checking, mending their metadata."""
