@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from tests.schema.test_unischema import DRIVE
-from tfpetastorm.errors import SchemaError, UnsafeDataError
+from tfpetastorm.errors import DatasetWarning, SchemaError, UnsafeDataError
 from tfpetastorm.schema.codecs import (
     CompressedImageCodec,
     CompressedNdarrayCodec,
@@ -196,9 +196,9 @@ class TestEmitting:
 
     def test_python_reads_it_as_petastorm_would(self):
         world = World("petastorm", False)
-        schema = Unischema(
-            "S", [*DRIVE, Field("price", Decimal, (), ScalarCodec("decimal128(10, 2)")), Field("fields", np.int8)]
-        )
+        fields = [*DRIVE, Field("price", Decimal, (), ScalarCodec("decimal128(10, 2)")), Field("fields", np.int8)]
+        with pytest.warns(DatasetWarning, match="schema.fields"):
+            schema = Unischema("S", fields)
         with world.importable():
             found = pickle.loads(write_pickled_schema(schema))
         assert found._name == "S"

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from tfpetastorm.errors import SchemaError
+from tfpetastorm.errors import DatasetWarning, SchemaError
 from tfpetastorm.schema.codecs import (
     CompressedImageCodec,
     CompressedNdarrayCodec,
@@ -239,7 +239,39 @@ class TestSchema:
     )
     def test_a_choice_of_nothing_is_an_error(self, selection, message):
         with pytest.raises(SchemaError, match=message):
+            DRIVE.select(selection)
+
+    @pytest.mark.parametrize(
+        ("selection", "message"),
+        [
+            (["("], "Not a regular expression"),
+            ([3], "must be either a string"),
+            ([UnischemaField("camra", np.int8)], "does not belong to the schema.*Did you mean 'camera'"),
+        ],
+    )
+    def test_a_view_of_what_is_not_there_is_an_error(self, selection, message):
+        with pytest.raises(SchemaError, match=message):
             DRIVE.create_schema_view(selection)
+
+    def test_a_pattern_of_a_view_may_match_nothing_as_in_petastorm(self):
+        assert not DRIVE.create_schema_view(["camra"]).fields
+
+    def test_a_field_called_name_is_reached_as_an_attribute(self):
+        schema = Unischema("S", [UnischemaField("name", np.str_)])
+        assert schema.name == UnischemaField("name", np.str_)
+        assert schema.schema_name == "S"
+        assert Unischema.from_json(schema.to_json()) == schema
+        assert DRIVE.name == "Drive"
+
+    @pytest.mark.parametrize("name", ["fields", "create_schema_view", "select"])
+    def test_a_field_named_as_a_method_hides_nothing_and_is_warned_of(self, name):
+        with pytest.warns(DatasetWarning, match=f"Can not create dynamic property {name}"):
+            schema = Unischema("S", [UnischemaField(name, np.int8)])
+        assert schema.fields[name].name == name
+        assert callable(schema.create_schema_view)
+        assert callable(schema.select)
+        # Said once: copies and views are silent.
+        assert pickle.loads(pickle.dumps(schema)).create_schema_view([name]) == schema
 
     def test_a_name_is_not_taken_for_a_pattern(self):
         schema = Unischema(

@@ -101,7 +101,7 @@ def dataset_facts(stored: StoredDataset, progress: Callable[[int, int], None] | 
     return DatasetFacts(
         url=stored.url,
         kind=stored.kind,
-        schema_name=stored.schema.name,
+        schema_name=stored.schema.schema_name,
         rows=stored.num_rows,
         row_group_rows=Spread.of(inventory.row_group_rows),
         row_group_bytes=Spread.of(inventory.row_group_bytes),

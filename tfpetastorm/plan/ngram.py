@@ -218,7 +218,7 @@ def _named(schema: Unischema, option: str, given: str | UnischemaField) -> Unisc
     if name not in schema.fields:
         near = difflib.get_close_matches(name, schema.fields, n=3) or list(schema.fields)[:20]
         raise OptionError(
-            describe(f"{option} names no field of {schema.name!r}", expected=f"one of {near}", found=repr(name))
+            describe(f"{option} names no field of {schema.schema_name!r}", expected=f"one of {near}", found=repr(name))
         )
     return schema.fields[name]
 

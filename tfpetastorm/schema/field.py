@@ -75,6 +75,10 @@ class UnischemaField:
         if self.codec is not None:
             self.codec.check(self)
 
+    def __hash__(self) -> int:
+        # Without the codec, so that fields that compare without theirs (petastorm's) are found beside these.
+        return hash((self.name, self.numpy_dtype, self.shape, self.nullable))
+
     @cached_property
     def kind(self) -> Kind:
         """One of "number", "text", "bytes", "decimal", "datetime", "date"."""

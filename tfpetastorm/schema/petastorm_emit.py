@@ -81,7 +81,7 @@ def write_pickled_schema(schema: Unischema) -> bytes:
         raise SchemaError(describe("petastorm can't read this schema: " + "; ".join(reasons)))
     names = list(schema.fields)
     out = [b"\x80\x02", _global("petastorm.unischema", "Unischema"), b")\x81}("]
-    out += [_text("_name"), _text(schema.name), _text("_fields"), _global("collections", "OrderedDict"), b")R("]
+    out += [_text("_name"), _text(schema.schema_name), _text("_fields"), _global("collections", "OrderedDict"), b")R("]
     for position, field in enumerate(schema):
         # Memoised, since petastorm's object has each field as an attribute too.
         out += [_text(field.name), _field(field), b"r" + struct.pack("<I", position)]

@@ -45,8 +45,8 @@ class UnsafeReason(str):
 class BadCellError(ValueError):
     """A value that does not match its field; codecs raise it from `encode`."""
 
-    def __init__(self, expected: object, found: object) -> None:
-        super().__init__(f"expected {expected}, found {found}")
+    def __init__(self, expected: object, found: object, what: str = "") -> None:
+        super().__init__(f"{what + ': ' if what else ''}expected {expected}, found {found}")
         self.expected = expected
         self.found = found
 
@@ -100,6 +100,24 @@ class Codec(ABC):
         Only the default `decode_column` calls it. Raises any ValueError if the cell is damaged.
         """
         raise NotImplementedError(f"{type(self).__name__} defines neither decode_cell nor decode_column")
+
+    def decode(self, field: UnischemaField, value: Any) -> Any:
+        """The value of one stored cell, as petastorm's codecs give it. Columns are decoded another way, far faster.
+
+        Raises DamagedDataError or UnsafeDataError if it is no such cell.
+        """
+        from tfpetastorm.schema.codecs.single import decode_binary
+
+        return decode_binary(self, field, value)
+
+    def spark_dtype(self, field: UnischemaField | None = None) -> Any:
+        """The Spark type of the column: of one that holds `field`, where it depends on that. Needs the extra `spark`.
+
+        Raises SchemaError if Spark has none.
+        """
+        from tfpetastorm.schema.spark_types import spark_type_of_storage
+
+        return spark_type_of_storage("binary" if field is None else str(self.arrow_type(field)))
 
     def encode_column(self, field: UnischemaField, values: Cells) -> pa.Array:
         """All cells of one column, None for null. See `tfpetastorm.schema.codecs.encode_column`."""

@@ -42,5 +42,5 @@ def as_cell_array(field: UnischemaField, value: Any) -> Any:
     else:
         array = np.asarray(value, dtype=object)
     if not fits(field, array.shape):
-        raise BadCellError(describe_field(field), f"{array.dtype} of shape {array.shape}")
+        raise BadCellError(describe_field(field), f"{array.dtype} of shape {array.shape}", "Unexpected dimensions")
     return array

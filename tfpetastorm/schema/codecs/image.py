@@ -81,11 +81,17 @@ class CompressedImageCodec(Codec):
             )
         )
 
+    def __str__(self) -> str:
+        swapped = "" if self.channel_order == "rgb" else f", {self.channel_order!r}"
+        return f"CompressedImageCodec({self.image_codec!r}, {self.quality}{swapped})"
+
     def encode(self, field: UnischemaField, value: Any) -> bytes:
         """One cell as it is stored. Raises BadCellError if `value` is not the field's."""
+        if isinstance(value, np.ndarray) and value.dtype != field.dtype:
+            raise BadCellError(describe_field(field), f"{value.dtype} of shape {value.shape}", "Unexpected type")
         image = as_cell_array(field, value)
         if image.dtype != field.dtype:
-            raise BadCellError(describe_field(field), f"{image.dtype} of shape {image.shape}")
+            raise BadCellError(describe_field(field), f"{image.dtype} of shape {image.shape}", "Unexpected type")
         if image.size == 0:
             raise BadCellError("an image of at least one pixel", f"shape {image.shape}")
         if max(image.shape[:2]) > (16383 if self.image_codec == "webp" else 65500):

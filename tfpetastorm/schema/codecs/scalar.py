@@ -14,10 +14,11 @@ from tfpetastorm.schema.codecs.native import (
     DEFAULT_DECIMAL,
     decode_native,
     encode_native,
-    encode_native_cell,
     native_scalar_type,
 )
+from tfpetastorm.schema.codecs.single import decode_scalar_cell, encode_scalar_cell
 from tfpetastorm.schema.columns import Column
+from tfpetastorm.schema.spark_types import spark_type_name, spark_type_of_storage
 
 if TYPE_CHECKING:
     from tfpetastorm.schema.field import UnischemaField
@@ -86,8 +87,26 @@ class ScalarCodec(Codec):
         return native_scalar_type(field) if self.storage is None else storage_type(self.storage)
 
     def encode(self, field: UnischemaField, value: Any) -> Any:
-        """One cell as it is stored. Raises BadCellError if `value` is not the field's."""
-        return encode_native_cell(field, value, self.arrow_type(field))
+        """One cell as Spark is handed it: an int, float, bool, str, bytes or Decimal, or what else was given.
+
+        Raises TypeError for what is no scalar, BadCellError for a value that is not the field's. Whether the storage
+        holds it is checked where it is stored.
+        """
+        return encode_scalar_cell(field, value, self.arrow_type(field))
+
+    def decode(self, field: UnischemaField, value: Any) -> Any:
+        """The NumPy scalar, `np.str_`, `np.bytes_` or Decimal of one stored cell. Raises BadCellError for another's."""
+        return decode_scalar_cell(field, value)
+
+    def spark_dtype(self, field: UnischemaField | None = None) -> Any:
+        """The Spark type of the column. Raises SchemaError if Spark has none."""
+        if self.storage is None and field is None:
+            raise SchemaError("ScalarCodec() is stored as its field is: spark_dtype(field) tells its Spark type.")
+        return spark_type_of_storage(str(self.arrow_type(field)) if field is not None else self.storage)
+
+    def __str__(self) -> str:
+        written = spark_type_name(self.storage) if self.storage else None
+        return f"ScalarCodec({written})" if written else repr(self)
 
     def encode_column(self, field: UnischemaField, values: Cells) -> pa.Array:
         """All cells of one column, None for null. Raises EncodeError naming field and row."""
