@@ -15,7 +15,6 @@ from rich.progress import track
 
 from tfpetastorm.plan.tasks import ReadTask, TaskTable
 from tfpetastorm.pool.options import PoolOptions
-from tfpetastorm.read.predicate import ExpressionPredicate
 from tfpetastorm.read.task import ReadSpec
 from tfpetastorm.storage.dataset import StoredDataset
 
@@ -44,12 +43,12 @@ def in_order(run: Callable[[ReadTask], _Found], tasks: TaskTable, options: PoolO
 def index_key(dataset: StoredDataset, spec: ReadSpec, tasks: TaskTable, what: str) -> str | None:
     """Names what an index pass finds, for the cache; None where that can't be named (a Python function, or files of
     which nobody can tell whether they were written anew in the same size). what: what is looked for."""
-    if spec.where is not None and not isinstance(spec.where, ExpressionPredicate):
+    where = spec.where.key if spec.where is not None else ""
+    if where is None:
         return None
     times = [file.mtime_ns for file in dataset.files]
     if min(times) < 0:
         return None
-    where = spec.where.key if spec.where is not None else ""
     split = None if spec.split is None else spec.split.__reduce__()[1]
     digest = hashlib.sha256(repr((where, split, times)).encode())
     for array in (tasks.row_group, tasks.start, tasks.stop):

@@ -17,7 +17,7 @@ from tfpetastorm.plan.order import Shuffle
 from tfpetastorm.plan.split import Split
 from tfpetastorm.read.fetch import Source
 from tfpetastorm.read.nulls import NullPolicy
-from tfpetastorm.read.predicate import ExpressionPredicate, predicate_of
+from tfpetastorm.read.predicate import predicate_of
 from tfpetastorm.read.task import ReadSpec
 from tfpetastorm.read.transform import Transform
 from tfpetastorm.schema.unischema import Unischema
@@ -58,7 +58,7 @@ def specify(
         output = change.fields_after(output)
     if not output:
         raise OptionError("No field comes out: name at least one in fields=, and let transform= leave one.")
-    predicate = predicate_of(where, list(schema.fields), stored.filter_schema)
+    predicate = predicate_of(where, list(schema.fields), stored.filter_schema, stored)
     part = None if split is None else Split.of(split)
     by = "row" if part is None else part.by
     if by not in ("row", "row_group") and (by not in schema.fields or schema.fields[by].shape):
@@ -91,7 +91,7 @@ def order_options(
     split = spec.split
     return {
         "fields": list(spec.fields),
-        "where": None if where is None else where.key if isinstance(where, ExpressionPredicate) else _named(where),
+        "where": None if where is None else where.key or _named(where),
         "split": None if split is None else [split.part, dict(split.parts), split.by, split.salt],
         "transform": None if spec.transform is None else _named(spec.transform.function),
         "shuffle": {**asdict(shuffle), "block": planned.block},
@@ -102,5 +102,5 @@ def order_options(
 
 def _named(function: Any) -> str:
     """A function by name: what is in it, nobody can compare from one run to the next."""
-    inner = getattr(function, "function", function)
+    inner = getattr(function, "function", getattr(function, "predicate", function))
     return str(getattr(inner, "__qualname__", type(inner).__name__))

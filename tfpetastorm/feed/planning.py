@@ -15,7 +15,6 @@ from tfpetastorm.plan.order import Shuffle, equal_blocks
 from tfpetastorm.plan.tasks import TaskTable, slice_row_groups
 from tfpetastorm.pool.options import PoolOptions
 from tfpetastorm.read.cost import row_bytes
-from tfpetastorm.read.predicate import ExpressionPredicate
 from tfpetastorm.read.task import ReadSpec, TaskReader
 from tfpetastorm.schema.columns import Array
 from tfpetastorm.storage.dataset import StoredDataset
@@ -55,16 +54,22 @@ def plan_tasks(
     ledger: SkipLedger,
     shuffle: Shuffle,
     windows: ResolvedWindows | None = None,
+    *,
+    among: Array | None = None,
+    counted: bool = True,
+    slices: int = 1,
 ) -> Planned:
     """The read tasks of an epoch, those that statistics, hive partitions or the index pass show to be empty left out.
 
-    spec, reader: what decides which rows there are. Raises MemoryBudgetError where one task, or a block, exceeds the
-    budget.
+    spec, reader: what decides which rows there are. among: bool, by row group, those to read at all. counted: whether
+    an index pass counts what filters leave of each task; else they count as whole. slices: into how many tasks a row
+    group is cut at least, each of which is permuted for itself. Raises MemoryBudgetError where one task, or a block,
+    exceeds the budget.
     """
     inventory = dataset.inventory
-    keep = np.ones(len(inventory.row_group_rows), bool)
-    if isinstance(spec.where, ExpressionPredicate):
-        keep &= prune(dataset, spec.where.expression)
+    keep = np.ones(len(inventory.row_group_rows), bool) if among is None else among.copy()
+    if spec.where is not None and spec.where.pruning is not None:
+        keep &= prune(dataset, spec.where.pruning)
     if spec.split is not None and spec.split.by == "row_group":
         names = [file.name for file in inventory.files]
         keep &= spec.split.row_groups_of(
@@ -76,7 +81,7 @@ def plan_tasks(
     block = shuffle.block(mean)
     # Slices of half a block, so that even a single row group is not always mixed with the same neighbours.
     slice_rows = 0 if windows is not None else -(-block // 2)
-    tasks = slice_row_groups(inventory.row_group_rows, keep, costs, slice_rows=slice_rows)
+    tasks = slice_row_groups(inventory.row_group_rows, keep, costs, slice_rows=slice_rows, slices=slices)
     rows = tasks.stop - tasks.start
     of_row = costs[tasks.row_group]
     task_bytes = np.ceil(rows * of_row).astype(np.int64)
@@ -88,10 +93,11 @@ def plan_tasks(
     largest = int(task_bytes.max()) if len(tasks) else 0
     if windows is None:
         _held("block", min(block, int(rows.sum())), mean, largest, options)
-        if spec.selects:
-            rows = _counted(dataset, spec, reader, options, tasks, ledger)
+        if spec.selects and counted:
+            rows = count_rows(dataset, spec, reader, options, tasks, ledger)
         full = rows > 0
-        samples = Samples(tasks.select(full), np.ascontiguousarray(rows[full]), spec.selects)
+        units = np.arange(int(full.sum())) if slices > 1 else None
+        samples = Samples(tasks.select(full), np.ascontiguousarray(rows[full]), spec.selects and counted, None, units)
         block = equal_blocks(block, samples.total)
         return Planned(samples, of_row[full], block, _held("block", block, mean, largest, options))
     # Imported here: only windows need it.
@@ -123,7 +129,7 @@ def _held(what: str, rows: int, row_bytes: float, task_bytes: int, options: Pool
     return held
 
 
-def _counted(
+def count_rows(
     dataset: StoredDataset,
     spec: ReadSpec,
     reader: TaskReader,
