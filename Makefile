@@ -3,11 +3,13 @@ SHELL := /usr/bin/env bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo weather test test-fast lint format test-oldest bench clean petastorm-env oldest-env dev-env
+.PHONY: help demo weather test test-fast test-frameworks lint format test-oldest bench clean
+.PHONY: petastorm-env oldest-env frameworks-env dev-env
 
 VENV := .venv
 OLDEST := .envs/oldest
 PETASTORM := .envs/petastorm
+FRAMEWORKS := .envs/frameworks
 RUN := $(VENV)/bin
 PIP := -m pip --disable-pip-version-check install --quiet
 # Only its table is used. pandas, which it asks for, stays out: beside it, a test could not tell what works without.
@@ -25,11 +27,16 @@ demo: $(VENV)/.ready ## the main job: digits to Parquet to a trained model
 weather: $(VENV)/.ready ## n-grams of real weather to a sequence model
 	$(RUN)/python examples/weather.py
 
-test: $(VENV)/.ready petastorm-env-if-possible ## all tests, slow ones too
+test: $(VENV)/.ready petastorm-env-if-possible $(FRAMEWORKS)/.ready ## all tests, slow ones too
 	$(RUN)/python -m pytest $(PYTEST_ARGS)
+	$(MAKE) --no-print-directory test-frameworks
 
 test-fast: $(VENV)/.ready ## all tests but the slow ones
 	$(RUN)/python -m pytest -m "not slow" $(PYTEST_ARGS)
+
+# What the other environments leave uncollected, having no PyTorch.
+test-frameworks: $(FRAMEWORKS)/.ready ## the tests with PyTorch, JAX, PyTensor and scikit-learn
+	$(FRAMEWORKS)/bin/python -m pytest tests/torch tests/frameworks tests/docs $(PYTEST_ARGS)
 
 lint: $(VENV)/.ready ## ruff and mypy
 	$(RUN)/ruff check .
@@ -48,6 +55,7 @@ bench: $(VENV)/.ready-bench ## benchmarks, as ratios; ARGS="--quick" for a short
 
 dev-env: $(VENV)/.ready ## the environment for all of the above
 oldest-env: $(OLDEST)/.ready ## Python 3.10, TensorFlow 2.16, pyarrow 15
+frameworks-env: $(FRAMEWORKS)/.ready ## PyTorch, JAX, PyTensor and scikit-learn beside TensorFlow
 petastorm-env: $(PETASTORM)/.ready ## a real petastorm, which tests read our datasets with
 
 # An environment is marked ready only once all of it is installed, so that an interrupted make starts over.
@@ -69,6 +77,13 @@ $(OLDEST)/.ready: setup.py constraints/oldest.txt constraints/tools.txt
 	@$(OLDEST)/bin/python $(PIP) $(NYCFLIGHTS)
 	@touch $@
 
+$(FRAMEWORKS)/.ready: setup.py constraints/frameworks.txt constraints/tools.txt
+	@[ -x $(FRAMEWORKS)/bin/python ] || { python=$$(tools/find-python $(PYTHONS)) && "$$python" -m venv $(FRAMEWORKS); }
+	@echo "Installing PyTorch, JAX, PyTensor and scikit-learn beside TensorFlow into $(FRAMEWORKS)"
+	@$(FRAMEWORKS)/bin/python $(PIP) --constraint constraints/frameworks.txt --constraint constraints/tools.txt \
+		--editable '.[test,frameworks]'
+	@touch $@
+
 $(PETASTORM)/.ready: constraints/petastorm.txt
 	@[ -x $(PETASTORM)/bin/python ] || { python=$$(tools/find-python 3.11 3.10 3.9) && "$$python" -m venv $(PETASTORM); }
 	@echo "Installing petastorm into $(PETASTORM)"
@@ -82,5 +97,5 @@ petastorm-env-if-possible:
 	else echo "No Python 3.9 to 3.11 for petastorm: the tests that need it are skipped."; fi
 
 clean: ## removes what make made, but for the environments' downloads
-	rm -rf $(VENV)/.ready $(VENV)/.ready-bench $(OLDEST) $(PETASTORM) benchmarks/data benchmarks/results demo
+	rm -rf $(VENV)/.ready $(VENV)/.ready-bench $(OLDEST) $(PETASTORM) $(FRAMEWORKS) benchmarks/data benchmarks/results demo
 	rm -rf build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

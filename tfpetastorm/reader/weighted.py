@@ -30,13 +30,13 @@ class WeightedSamplingReader:
     """
 
     def __init__(self, readers: Sequence[Any], probabilities: Sequence[float], seed: int | None = None) -> None:
-        self._readers = list(readers)
-        if len(self._readers) < 2:
-            raise OptionError(f"Two or more readers must be specified. Got {len(self._readers)}.")
+        self.readers = list(readers)
+        if len(self.readers) < 2:
+            raise OptionError(f"Two or more readers must be specified. Got {len(self.readers)}.")
         # The least border above a number in [0, 1) is that of the reader drawn; without a chance, no number is below.
-        self._borders = _borders(probabilities, len(self._readers))
-        first = self._readers[0]
-        for other in self._readers[1:]:
+        self._borders = _borders(probabilities, len(self.readers))
+        first = self.readers[0]
+        for other in self.readers[1:]:
             _check_alike(first, other)
         self.batched_output: bool = first.batched_output
         self.ngram = first.ngram
@@ -64,7 +64,7 @@ class WeightedSamplingReader:
         if self._ended:
             raise StopIteration
         try:
-            return getattr(self._readers[next(self._draws)], method)()
+            return getattr(self.readers[next(self._draws)], method)()
         except StopIteration:
             self._ended = True
             raise
@@ -76,26 +76,26 @@ class WeightedSamplingReader:
 
     def __len__(self) -> int:
         """The rows of all readers together: the most that a pass can give."""
-        return sum(len(reader) for reader in self._readers)
+        return sum(len(reader) for reader in self.readers)
 
     @property
     def last_row_consumed(self) -> bool:
         """Whether a reader has given its last row."""
-        return any(reader.last_row_consumed for reader in self._readers)
+        return any(reader.last_row_consumed for reader in self.readers)
 
     @property
     def stopped(self) -> bool:
         """Whether all readers are stopped."""
-        return all(reader.stopped for reader in self._readers)
+        return all(reader.stopped for reader in self.readers)
 
     @property
     def diagnostics(self) -> dict[str, Any]:
         """What the readers tell of themselves, by their numbers."""
-        return {str(number): reader.diagnostics for number, reader in enumerate(self._readers)}
+        return {str(number): reader.diagnostics for number, reader in enumerate(self.readers)}
 
     def reset(self) -> None:
         """Begins a new pass over all readers, at any moment, with new draws."""
-        for reader in self._readers:
+        for reader in self.readers:
             reader.reset()
         self._pass += 1
         self._ended = False
@@ -103,17 +103,17 @@ class WeightedSamplingReader:
 
     def stop(self) -> None:
         """Stops all readers."""
-        for reader in self._readers:
+        for reader in self.readers:
             reader.stop()
 
     def join(self) -> None:
         """Waits for the workers of all readers to end."""
-        for reader in self._readers:
+        for reader in self.readers:
             reader.join()
 
     def cleanup_cache(self) -> None:
         """Has all readers clean their caches."""
-        for reader in self._readers:
+        for reader in self.readers:
             reader.cleanup_cache()
 
     def __enter__(self) -> WeightedSamplingReader:
