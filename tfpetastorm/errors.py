@@ -45,6 +45,18 @@ class DatasetWarning(UserWarning):
     """Something about a dataset that its owner should know of, such as files that don't belong to it."""
 
 
+class DatasetNotFoundError(DatasetError, FileNotFoundError, ValueError):
+    """There is nothing at a dataset's URL. Petastorm raised OSError or ValueError for that, by the kind of URL."""
+
+
+class PetastormMetadataError(DatasetError):
+    """A dataset has no metadata of the kind asked for, or it is damaged."""
+
+
+class PetastormMetadataGenerationError(DatasetError):
+    """What was written can't be made a dataset of the schema given; no metadata was written."""
+
+
 class DatasetChangedError(DatasetError):
     """A file is no longer what it was when the dataset was opened."""
 

@@ -11,7 +11,7 @@ from urllib.parse import unquote
 import pyarrow as pa
 import pyarrow.fs as pafs
 
-from tfpetastorm.errors import DamagedDataError, DatasetError, DatasetWarning, Place, describe
+from tfpetastorm.errors import DamagedDataError, DatasetError, DatasetNotFoundError, DatasetWarning, Place, describe
 from tfpetastorm.storage.filesystem import Location, join
 from tfpetastorm.storage.footers import OnBadFile
 from tfpetastorm.storage.inventory import DataFile
@@ -62,7 +62,9 @@ def _infos(filesystem: pafs.FileSystem, paths: Sequence[str], url: str) -> list[
         raise DatasetError(f"can't look at {url}: {error}") from None
     for info in infos:
         if info.type == pafs.FileType.NotFound:
-            raise DatasetError(f"there is no {info.path} ({url}). Check the path, and that this machine can reach it.")
+            raise DatasetNotFoundError(
+                f"there is no {info.path} ({url}). Check the path, and that this machine can reach it."
+            )
     return infos
 
 
@@ -97,7 +99,7 @@ def _one_folder(location: Location, root: str, on_bad_file: OnBadFile | None) ->
         listed = {}
         if not names:
             raise DatasetError(f"{location.url} holds no Parquet files. Check the path.")
-    files = tuple(_data_file(by_name[name], name) for name in sorted(names))
+    files = tuple(data_file(by_name[name], name) for name in sorted(names))
     kept = (metadata,) if metadata is not None else ()
     return Listing(root, files, listed, kept, SIDECAR_NAME in by_name, tuple(problems))
 
@@ -162,7 +164,7 @@ def _many(location: Location, infos: list[pafs.FileInfo], on_bad_file: OnBadFile
             single.append(info)
     paths = [info.path for info in single] + [join(folder, file.name) for folder, part in parts for file in part.files]
     root = _common_root([posixpath.dirname(path) for path in paths] or [folder for folder, _ in parts])
-    files = [_data_file(info, _relative(info.path, root)) for info in single]
+    files = [data_file(info, _relative(info.path, root)) for info in single]
     metadata = [found for _, part in parts for found in part.metadata]
     listed: dict[str, ListedFile] = {}
     for _, part in parts:
@@ -201,7 +203,8 @@ def partition_of(name: str) -> dict[str, str | None]:
     return values
 
 
-def _data_file(info: pafs.FileInfo, name: str) -> DataFile:
+def data_file(info: pafs.FileInfo, name: str) -> DataFile:
+    """The data file that a listing found, by its name relative to the root."""
     size = info.size if info.size is not None else -1
     mtime = info.mtime_ns if info.mtime_ns is not None else -1
     return DataFile(info.path, name, size, mtime, partition_of(name))

@@ -52,7 +52,7 @@ def unify(
     kind, schema = stored
     partitions = _partitions_of(schema, files, arrow_schemas)
     for i, arrow in enumerate(distinct):
-        _check(schema, arrow, files[index.index(i)], partitions)
+        check_file(schema, arrow, files[index.index(i)], partitions)
     return Unified(
         kind,
         schema,
@@ -119,7 +119,7 @@ def _partitions_of(
     return tuple(name for name in names if not all(name in arrow.names for arrow in arrow_schemas))
 
 
-def _check(schema: Unischema, arrow: pa.Schema, file: DataFile, partitions: Sequence[str]) -> None:
+def check_file(schema: Unischema, arrow: pa.Schema, file: DataFile, partitions: Sequence[str]) -> None:
     """Raise `SchemaMismatchError` if a file can't serve the schema's fields."""
     for field in schema:
         if field.name not in arrow.names and field.name not in partitions and not field.nullable:

@@ -1,0 +1,74 @@
+"""`materialize_dataset`: what Spark writes within a `with` block becomes a dataset with a Unischema."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from tfpetastorm.errors import (
+    DamagedDataError,
+    DatasetError,
+    DatasetWarning,
+    OptionError,
+    PetastormMetadataGenerationError,
+    SchemaMismatchError,
+)
+from tfpetastorm.schema.unischema import Unischema
+from tfpetastorm.spark.settings import hadoop_settings, parquet_settings
+from tfpetastorm.storage.adopt import adopt_files
+from tfpetastorm.storage.filesystem import Url, resolve
+
+
+@contextmanager
+def materialize_dataset(
+    spark: Any,
+    dataset_url: Url,
+    schema: Unischema,
+    row_group_size_mb: float | None = None,
+    use_summary_metadata: bool = False,
+    filesystem_factory: Callable[[], Any] | None = None,
+    *,
+    row_group_rows: int | None = None,
+    filesystem: Any = None,
+) -> Iterator[None]:
+    """Make a dataset of what Spark writes to `dataset_url` within the block: of all Parquet files there at its end.
+
+    `with materialize_dataset(spark, url, Schema, 64): spark.createDataFrame(rows, Schema.as_spark_schema()).write
+    .parquet(url)`. Any mode and `partitionBy` will do. If the block raises, no metadata is written, and that of before
+    is left alone. Spark's Hadoop configuration is as it was afterwards, whatever happens.
+
+    spark: a SparkSession. row_group_size_mb: of row groups, in MiB of encoded columns, whose default is Spark's own
+    (128). row_group_rows: the most rows of one; Spark 3 does not know it, which is warned of. use_summary_metadata: let
+    Spark write `_metadata` too. filesystem, filesystem_factory: a `pyarrow.fs` or fsspec filesystem on which the
+    metadata is written, or what makes one; Spark itself goes by the URL.
+
+    Raises PetastormMetadataGenerationError if what is there can't be read as the schema says, naming file and field.
+    """
+    if not isinstance(schema, Unischema):
+        raise OptionError(f"materialize_dataset takes a Unischema, not {type(schema).__name__}.")
+    if row_group_size_mb is not None and row_group_size_mb <= 0:
+        raise OptionError(f"row_group_size_mb is a number above 0, not {row_group_size_mb!r}.")
+    settings = parquet_settings(row_group_size_mb or None, row_group_rows, use_summary_metadata)
+    with hadoop_settings(spark, settings):
+        yield
+    if filesystem is None and filesystem_factory is not None:
+        filesystem = filesystem_factory()
+    location = resolve(dataset_url, filesystem, glob=False)
+    if location.many:
+        raise OptionError("materialize_dataset takes one folder, not a list.")
+    try:
+        adopted = adopt_files(location, schema, keep_summary=use_summary_metadata)
+    except (DatasetError, DamagedDataError, SchemaMismatchError) as error:
+        raise PetastormMetadataGenerationError(
+            f"What lies at {location.url} can't be made a dataset of the schema {schema.schema_name!r}: {error} "
+            "No metadata was written; the files are as Spark left them."
+        ) from error
+    if row_group_rows is not None and adopted.largest > row_group_rows:
+        warnings.warn(
+            f"This version of Spark does not bound row groups by rows: the largest has {adopted.largest}, not "
+            f"{row_group_rows}. Spark 4 does; row_group_size_mb works with all.",
+            DatasetWarning,
+            stacklevel=3,
+        )
