@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from tfpetastorm.tfdata.mix import mix as mix
     from tfpetastorm.tfdata.monitor import Monitor as Monitor
     from tfpetastorm.tfdata.specs import tensor_specs as tensor_specs
+    from tfpetastorm.upkeep.copying import copy_dataset as copy_dataset
 
 __version__ = "0.1.0"
 
@@ -71,6 +72,7 @@ _HOMES = {
     "UnischemaField": "schema.field",
     "Window": "plan.ngram",
     "close": "tfdata.dataset",
+    "copy_dataset": "upkeep.copying",
     "make_dataset": "tfdata.dataset",
     "mix": "tfdata.mix",
     "open_dataset": "storage.opening",

@@ -48,7 +48,7 @@ class Seen:
 @pytest.fixture
 def read(petastorm_python: str, tmp_path: Path) -> Callable[[Path], Seen]:
     def read(dataset: Path) -> Seen:
-        folder = tmp_path / "seen"
+        folder = tmp_path / f"seen-{dataset.name}"
         folder.mkdir()
         script = Path(__file__).with_name("read_with_petastorm.py")
         environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
@@ -246,3 +246,13 @@ def test_columns_written_at_once(dataset_path: Path, read: Callable[[Path], Seen
 
     assert [row["note"] for row in rows] == notes
     np.testing.assert_array_equal(np.stack([row["value"] for row in rows]), values)
+
+
+@pytest.mark.parametrize("name", ["petastorm-0.13.1/types", "petastorm-0.13.1/drive_small"])
+def test_a_copy_of_petastorms_own_dataset(
+    name: str, golden: Path, dataset_path: Path, read: Callable[[Path], Seen]
+) -> None:
+    tps.copy_dataset(golden / name, dataset_path, compression="zstd", row_group_rows=9)
+    mine, theirs = read(dataset_path), read(golden / name)
+    assert mine.schema == theirs.schema
+    np.testing.assert_equal(mine.rows, theirs.rows)

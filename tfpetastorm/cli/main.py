@@ -3,49 +3,41 @@
 from __future__ import annotations
 
 import argparse
-import io
 import json
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
-from rich.console import Console
-from rich.progress import Progress
 
 import tfpetastorm
 from tfpetastorm.cli.condition import conditions
+from tfpetastorm.cli.copy import add_copy
 from tfpetastorm.cli.facts import dataset_facts
 from tfpetastorm.cli.head import caption_fields, image_field, show_rows, write_sheet
 from tfpetastorm.cli.info import show_info
 from tfpetastorm.cli.quality_picture import draw_comparison, show_comparison
 from tfpetastorm.cli.rows import first_rows
+from tfpetastorm.cli.shared import bar, count, open_stored, page, parts, say, show_warning, size
 from tfpetastorm.cli.shuffle_quality import compare
 from tfpetastorm.cli.text import printable
-from tfpetastorm.errors import OptionError, TfpetastormError
+from tfpetastorm.errors import TfpetastormError
 from tfpetastorm.plan.order import Shuffle
-from tfpetastorm.storage.dataset import StoredDataset
-from tfpetastorm.storage.opening import open_dataset
 
-#: Columns where nobody watches: wide enough that few lines break, so that what is piped can be searched.
-_PIPED_WIDTH = 160
 _ROWS, _IMAGES = 5, 24
-#: Fewer steps than this are over before a bar can be seen.
-_PROGRESS_STEPS = 32
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command line and returns its exit status: 0, or 2 after an error told on stderr in one line."""
+    """Runs the command line and returns its exit status: 0, 1 where a check found something, 130 after Ctrl-C, or 2
+    after an error told on stderr in one line."""
     options = _parser().parse_args(arguments)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("default")
-            warnings.showwarning = _show_warning
-            options.run(options)
+            warnings.showwarning = show_warning
+            status: int | None = options.run(options)
             sys.stdout.flush()
     except BrokenPipeError:
         # Whoever reads our output has seen enough; keep the interpreter from complaining at its end.
@@ -56,9 +48,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (TfpetastormError, OSError, pa.ArrowException) as error:
         if options.traceback:
             raise
-        _say("error", str(error) or type(error).__name__)
+        say("error", str(error) or type(error).__name__)
         return 2
-    return 0
+    return status or 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -70,7 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     common.add_argument("--traceback", action="store_true", help="show where in the code an error was raised")
 
     parser = argparse.ArgumentParser(
-        prog="tfpetastorm", description="Looks into Parquet datasets of tensors and images."
+        prog="tfpetastorm", description="Looks after Parquet datasets of tensors and images."
     )
     parser.add_argument("--version", action="version", version=f"tfpetastorm {tfpetastorm.__version__}")
     commands = parser.add_subparsers(metavar="command", required=True)
@@ -80,7 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     info.set_defaults(run=_info)
 
     head = commands.add_parser("head", parents=[common], help="the first rows, decoded")
-    head.add_argument("-n", type=_count, metavar="ROWS", help=f"how many rows ({_ROWS}, or {_IMAGES} with --images)")
+    head.add_argument("-n", type=count, metavar="ROWS", help=f"how many rows ({_ROWS}, or {_IMAGES} with --images)")
     head.add_argument("--fields", action="append", metavar="NAME,…", help="names or regular expressions of fields")
     head.add_argument(
         "--where", action="append", default=[], metavar="CONDITION",
@@ -100,44 +92,36 @@ def _parser() -> argparse.ArgumentParser:
         "--block-bytes", action="append", default=[], metavar="BYTES,…", help="blocks to compare, such as 16M, 64M"
     )
     quality.add_argument("--fields", action="append", metavar="NAME,…", help="the fields that will be read")
-    quality.add_argument("--batch-size", type=_count, default=1024, metavar="ROWS", help="rows of a batch (1024)")
-    quality.add_argument("--epochs", type=_count, default=3, metavar="N", help="epochs to look at (3)")
+    quality.add_argument("--batch-size", type=count, default=1024, metavar="ROWS", help="rows of a batch (1024)")
+    quality.add_argument("--epochs", type=count, default=3, metavar="N", help="epochs to look at (3)")
     quality.add_argument("--seed", type=int, help="the seed of the orders; drawn unless given")
     quality.add_argument("--out", type=Path, metavar="OUT.png", help="draw a picture")
     quality.add_argument("--json", action="store_true", help="one JSON object, for programs")
     quality.set_defaults(run=_shuffle_quality)
+
+    add_copy(commands, common)
     return parser
 
 
-def _count(text: str) -> int:
-    try:
-        number = int(text)
-    except ValueError:
-        number = 0
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"a positive number, not {text!r}")
-    return number
-
-
 def _info(options: argparse.Namespace) -> None:
-    with _bar("Looking at footers") as progress:
-        facts = dataset_facts(_open(options), progress)
+    with bar("Looking at footers") as progress:
+        facts = dataset_facts(open_stored(options), progress)
     if options.json:
         print(json.dumps(facts.to_json(), indent=2, ensure_ascii=False))
     else:
-        with _page() as console:
+        with page() as console:
             show_info(facts, console)
 
 
 def _head(options: argparse.Namespace) -> None:
-    stored = _open(options)
-    chosen = _parts(options.fields) if options.fields else None
+    stored = open_stored(options)
+    chosen = parts(options.fields) if options.fields else None
     where = conditions(options.where, stored.schema)
     fields = [stored.schema.fields[name] for name in stored.schema.select(chosen)] if chosen else list(stored.schema)
     if options.images is None:
-        with _bar("Looking for rows") as progress:
+        with bar("Looking for rows") as progress:
             rows = first_rows(stored, [field.name for field in fields], where, options.n or _ROWS, progress)
-        with _page() as console:
+        with page() as console:
             show_rows(rows, fields, console)
         return
     # Captions may be all that was chosen; images are then looked for among the other fields.
@@ -147,7 +131,7 @@ def _head(options: argparse.Namespace) -> None:
         image = image_field(list(stored.schema), options.image_field)
     captions = caption_fields(fields, chosen is not None)
     names = list(dict.fromkeys([image.name, *(field.name for field in captions)]))
-    with _bar("Looking for rows") as progress:
+    with bar("Looking for rows") as progress:
         rows = first_rows(stored, names, where, options.n or _IMAGES, progress)
     write_sheet(rows, image, captions, options.images)
     print(f"{options.images}: {len(rows)} images of {printable(image.name)}")
@@ -156,17 +140,17 @@ def _head(options: argparse.Namespace) -> None:
 def _shuffle_quality(options: argparse.Namespace) -> None:
     shuffles = [
         Shuffle(block_rows=rows) if rows else Shuffle(rows=False)
-        for rows in (_size(text, "--block-rows") for text in _parts(options.block_rows))
+        for rows in (size(text, "--block-rows") for text in parts(options.block_rows))
     ]
     shuffles += [
-        Shuffle(block_bytes=size) for size in (_size(text, "--block-bytes") for text in _parts(options.block_bytes))
+        Shuffle(block_bytes=size) for size in (size(text, "--block-bytes") for text in parts(options.block_bytes))
     ]
-    stored = _open(options)
-    with _bar("Working out orders") as progress:
+    stored = open_stored(options)
+    with bar("Working out orders") as progress:
         found = compare(
             stored,
             shuffles,
-            fields=_parts(options.fields) if options.fields else None,
+            fields=parts(options.fields) if options.fields else None,
             batch=options.batch_size,
             seed=options.seed,
             epochs=options.epochs,
@@ -177,64 +161,5 @@ def _shuffle_quality(options: argparse.Namespace) -> None:
     if options.json:
         print(json.dumps(found.to_json(), indent=2))
     else:
-        with _page() as console:
+        with page() as console:
             show_comparison(found, stored.url, console)
-
-
-def _parts(texts: Sequence[str]) -> list[str]:
-    """The items of options that may be repeated and hold several, separated by commas."""
-    return [part.strip() for text in texts for part in text.split(",")]
-
-
-def _size(text: str, option: str) -> int:
-    """A whole number, also as 400_000, 64k or 16M (of 1024)."""
-    units = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
-    number, unit = (text[:-1], units[text[-1].lower()]) if text[-1:].lower() in units else (text, 1)
-    if not number.replace("_", "").isdecimal():
-        raise OptionError(f"{option} takes whole numbers, such as 100_000 or 16M, not {text!r}.")
-    return int(number) * unit
-
-
-def _open(options: argparse.Namespace) -> StoredDataset:
-    with _bar("Reading footers") as progress:
-        return open_dataset(options.url, unmapped="omit" if options.drop_unmapped else "error", progress=progress)
-
-
-@contextmanager
-def _page() -> Iterator[Console]:
-    """A console whose output goes to stdout at the end, in one piece."""
-    piped = not sys.stdout.isatty()
-    width = _PIPED_WIDTH if piped and "COLUMNS" not in os.environ else None
-    console = Console(width=width, highlight=False, emoji=False, markup=False)
-    with console.capture() as captured:
-        yield console
-    text = captured.get()
-    if piped:
-        text = "".join(line.rstrip() + "\n" for line in text.splitlines())
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        # What an old terminal can't show should not keep it from showing the rest.
-        sys.stdout.reconfigure(errors="backslashreplace")
-    sys.stdout.write(text)
-
-
-@contextmanager
-def _bar(what: str) -> Iterator[Callable[[int, int], None] | None]:
-    """A progress bar on stderr, where someone watches and the work is long."""
-    if not sys.stderr.isatty():
-        yield None
-        return
-    with Progress(console=Console(stderr=True), transient=True) as progress:
-        task: Any = progress.add_task(what, total=None, visible=False)
-
-        def update(done: int, total: int) -> None:
-            progress.update(task, completed=done, total=total, visible=total >= _PROGRESS_STEPS)
-
-        yield update
-
-
-def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
-    _say("warning", str(message))
-
-
-def _say(what: str, message: str) -> None:
-    print(f"tfpetastorm: {what}: {printable(' '.join(message.split()))}", file=sys.stderr)

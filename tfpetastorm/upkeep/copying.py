@@ -123,7 +123,8 @@ def copy_dataset(
     try:
         commit = _begin(location, overwrite)
         parts = PartWriter(location.filesystem, commit, schema, sizes, compression, 0)
-        return _Copy(stored, schema, keys, commit, parts).run(chosen, petastorm_compatible and not can_express(schema), progress)
+        petastorm = petastorm_compatible and not can_express(schema)
+        return _Copy(stored, schema, keys, commit, parts).run(chosen, petastorm, progress)
     finally:
         chosen.close()
 
