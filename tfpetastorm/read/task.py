@@ -20,7 +20,7 @@ from tfpetastorm.read.nulls import NullPolicy
 from tfpetastorm.read.ops import concat, empty_column, take
 from tfpetastorm.read.predicate import ExpressionPredicate, Predicate, ValuePredicate
 from tfpetastorm.read.result import Counts, Damage, TaskResult
-from tfpetastorm.read.transform import Transform
+from tfpetastorm.read.transform import Change
 from tfpetastorm.schema.codecs import decode_column
 from tfpetastorm.schema.codecs.base import DEFAULT_LIMITS, Limits, bad_cell_error
 from tfpetastorm.schema.columns import Array, Column, Text
@@ -47,7 +47,7 @@ class ReadSpec:
     filter_schema: pa.Schema
     where: Predicate | None = None
     split: Split | None = None
-    transform: Transform | None = None
+    transform: Change | None = None
     skip: bool = False
     limits: Limits = DEFAULT_LIMITS
 

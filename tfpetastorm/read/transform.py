@@ -5,10 +5,11 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from tfpetastorm.errors import OptionError, TransformError
 from tfpetastorm.read.face import from_face, to_face
+from tfpetastorm.read.transform_spec import SpecTransform, TransformSpec
 from tfpetastorm.schema.columns import Column
 from tfpetastorm.schema.field import UnischemaField
 
@@ -51,13 +52,16 @@ class Transform:
             raise OptionError("transform: a function's output has no nulls; declare edit_fields without nullable=True.")
 
     @classmethod
-    def of(cls, value: Any) -> Transform | None:
-        """A `Transform` as it is; a bare function changes values but neither fields, dtypes nor shapes."""
-        if value is None or isinstance(value, Transform):
+    def of(cls, value: Any) -> Change | None:
+        """A `Transform` as it is; a bare function changes values but neither fields, dtypes nor shapes; a
+        `TransformSpec` is applied to DataFrames."""
+        if value is None or isinstance(value, (Transform, SpecTransform)):
             return value
+        if isinstance(value, TransformSpec):
+            return value.for_frames()
         if callable(value):
             return cls(value)
-        raise OptionError(f"transform takes a function on columns or a Transform, not {value!r}.")
+        raise OptionError(f"transform takes a function on columns, a Transform or a TransformSpec, not {value!r}.")
 
     def fields_after(self, fields: Sequence[UnischemaField]) -> list[UnischemaField]:
         """The fields that come out of a transform of `fields`. Raises OptionError for an unknown name."""
@@ -111,6 +115,10 @@ class Transform:
                 f"The transform returned fields {undeclared} that are not declared. Declare them in edit_fields."
             )
         return out
+
+
+#: What a read task applies to its columns.
+Change: TypeAlias = Transform | SpecTransform
 
 
 def _untouched(array: Any, objects: list[Any] | None) -> bool:
