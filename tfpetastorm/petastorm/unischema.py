@@ -16,3 +16,5 @@ __all__ = ["Unischema", "UnischemaField", "dict_to_spark_row", "insert_explicit_
 # Python has done both itself since 3.7.
 _fullmatch = re.fullmatch
 _new_gt_255_compatible_namedtuple = namedtuple
+# Fields are in the order they were declared in, always; petastorm's own tests set this.
+_UNISCHEMA_FIELD_ORDER = "preserve_input_order"

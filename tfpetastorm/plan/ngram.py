@@ -66,7 +66,7 @@ class NGram:
     delta_threshold: the longest gap between the timestamps of neighbouring rows; a number, or a `timedelta` for a
     field of datetimes or dates. None for any.
     timestamp_field: decides gaps and must not decrease within a sequence; needs not be among `fields`. Scalar,
-    numbers, datetimes or dates, never null.
+    numbers, datetimes or dates, never null. A name, a regular expression that matches one, or a field.
     timestamp_overlap: False keeps, from the first on, only n-grams that begin later than the last one kept ended.
     sequence_field: rows of another value of this scalar field are never in one n-gram. A value must not return once
     another came. Without it all rows are one sequence.
@@ -215,12 +215,19 @@ def _select(schema: Unischema, where: str, items: Iterable[Choice]) -> tuple[str
 
 def _named(schema: Unischema, option: str, given: str | UnischemaField) -> UnischemaField:
     name = given.name if isinstance(given, UnischemaField) else given
-    if name not in schema.fields:
-        near = difflib.get_close_matches(name, schema.fields, n=3) or list(schema.fields)[:20]
-        raise OptionError(
-            describe(f"{option} names no field of {schema.schema_name!r}", expected=f"one of {near}", found=repr(name))
-        )
-    return schema.fields[name]
+    if name in schema.fields:
+        return schema.fields[name]
+    pattern = isinstance(given, str) and option == "timestamp_field"
+    matches = list(schema.create_schema_view([name])) if pattern else []
+    if len(matches) > 1:
+        found = f"{name!r}, which matches {[match.name for match in matches]}"
+        raise OptionError(describe(f"{option} names more than one field", expected="one", found=found))
+    if matches:
+        return matches[0]
+    near = difflib.get_close_matches(name, schema.fields, n=3) or list(schema.fields)[:20]
+    raise OptionError(
+        describe(f"{option} names no field of {schema.schema_name!r}", expected=f"one of {near}", found=repr(name))
+    )
 
 
 def _timestamp(
