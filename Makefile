@@ -36,7 +36,7 @@ test-fast: $(VENV)/.ready ## all tests but the slow ones
 
 # What the other environments leave uncollected, having no PyTorch.
 test-frameworks: $(FRAMEWORKS)/.ready ## the tests with PyTorch, JAX, PyTensor and scikit-learn
-	$(FRAMEWORKS)/bin/python -m pytest tests/torch tests/frameworks tests/docs $(PYTEST_ARGS)
+	$(FRAMEWORKS)/bin/python -m pytest tests/torch tests/frameworks $(PYTEST_ARGS)
 
 lint: $(VENV)/.ready ## ruff and mypy
 	$(RUN)/ruff check .

@@ -18,11 +18,13 @@ ORDER = ["schema", "storage", "plan", "read", "pool", "feed", "tfdata"]
 READER = "reader"
 WITHOUT_TENSORFLOW = [*ORDER[: ORDER.index("tfdata")], READER]
 #: May import all of these, but not one another; the façade alone hands them out.
-ON_TOP = ["keras"]
+ON_TOP = ["keras", "torch"]
 #: Single modules that any folder may import, and that import no folder but those given.
 COMMON: dict[str, list[str]] = {"errors": []}
+#: The folder that imports each of the other frameworks; None where they take what we give without any help of ours.
+OTHER_FRAMEWORKS = {"torch": "torch", "jax": None, "pytensor": None, "theano": None, "sklearn": None}
 #: What only an extra, a user or a front end brings in.
-OPTIONAL = ["fsspec", "pyspark", "torch", "sklearn", "pandas", "matplotlib", "psutil", "tfx", "rich"]
+OPTIONAL = ["fsspec", "pyspark", "torch", "jax", "pytensor", "sklearn", "pandas", "matplotlib", "psutil", "tfx", "rich"]
 
 
 def modules(folder: str) -> list[Path]:
@@ -70,6 +72,19 @@ def test_what_sits_on_top_stands_by_itself(folder: str) -> None:
     found = modules(folder)
     assert found, f"no modules in {folder}/"
     assert not [line for path in found for line in forbidden(path, [*ORDER, READER, folder])]
+
+
+@pytest.mark.parametrize("name", OTHER_FRAMEWORKS)
+def test_other_frameworks_are_imported_in_their_folder_only(name: str) -> None:
+    allowed = PACKAGE / OTHER_FRAMEWORKS[name] if OTHER_FRAMEWORKS[name] else None
+    found = [
+        f"{path.relative_to(PACKAGE)}:{line}: {imported}"
+        for path in PACKAGE.rglob("*.py")
+        if allowed is None or allowed not in path.parents
+        for imported, line in imports_of(path)
+        if imported.split(".")[0] == name
+    ]
+    assert not found
 
 
 @pytest.mark.parametrize("name", COMMON)

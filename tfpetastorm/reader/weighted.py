@@ -41,6 +41,8 @@ class WeightedSamplingReader:
         self.batched_output: bool = first.batched_output
         self.ngram = first.ngram
         self.schema = first.schema
+        #: Nobody knows how many: a pass ends where chance has it.
+        self.num_epochs = None
         self._seed = _drawn_seed() if seed is None else whole_number("seed", seed, 0)
         self._pass = 0
         self._ended = False

@@ -73,7 +73,10 @@ class LoaderBase:
 
     def __len__(self) -> int:
         """Batches of a pass. Raises TypeError if the reader is endless or can't tell its rows."""
-        return -(-len(self.reader) // self.batch_size)
+        epochs = getattr(self.reader, "num_epochs", 1)
+        if epochs is None:
+            raise TypeError("The reader is endless, or nobody knows when its pass ends, and so it is with its batches.")
+        return -(-len(self.reader) * epochs // self.batch_size)
 
     def __enter__(self) -> LoaderBase:
         return self
