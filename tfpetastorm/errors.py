@@ -29,6 +29,10 @@ class MissingPackageError(TfpetastormError, ImportError):
     """Something needs a package, or Java, that is not installed; the message says which and how to install it."""
 
 
+class NoFieldsError(SchemaError, RuntimeError):
+    """None of the names and patterns that choose fields matches one."""
+
+
 class EncodeError(TfpetastormError, ValueError):
     """A value handed to a writer does not match its field."""
 
@@ -39,6 +43,10 @@ class DatasetError(TfpetastormError):
 
 class DatasetExistsError(DatasetError):
     """There is a dataset already where a new one should be written."""
+
+
+class NoDataAvailableError(DatasetError):
+    """There are fewer rows than shards, so that a reader would have none."""
 
 
 class DatasetWarning(UserWarning):
@@ -87,6 +95,10 @@ class MemoryBudgetError(TfpetastormError):
 
 class OptionError(TfpetastormError, ValueError):
     """An argument has a value or combination that can't work."""
+
+
+class HdfsReplacedError(OptionError, RuntimeError, OSError):
+    """One of petastorm's own HDFS connectors was asked for; the message shows the call that takes its place."""
 
 
 class PositionError(OptionError):

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
 import pyarrow.fs as pafs
 
-from tfpetastorm.errors import DatasetError, SchemaMismatchError
+from tfpetastorm.errors import DatasetError, OptionError, SchemaMismatchError
 from tfpetastorm.schema.petastorm_emit import can_express
 from tfpetastorm.schema.unischema import Unischema
 from tfpetastorm.storage.atomic import replace_file
@@ -19,8 +19,10 @@ from tfpetastorm.storage.inventory import DataFile
 from tfpetastorm.storage.listing import data_file, is_data_name, parquet_names
 from tfpetastorm.storage.metadata import (
     COMMON_METADATA,
+    FILES_KEY,
     PETASTORM_FILES_KEY,
     PETASTORM_UNISCHEMA_KEY,
+    UNISCHEMA_KEY,
     ListedFile,
     common_metadata_bytes,
     dataset_pairs,
@@ -121,3 +123,28 @@ def _kept_pairs(location: Location, first: Footer) -> dict[bytes, bytes]:
         kept.pop(key, None)
     spark = (first.metadata.metadata or {}).get(SPARK_KEY)
     return kept | ({SPARK_KEY: spark} if spark is not None else {})
+
+
+def add_metadata(location: Location, pairs: Mapping[bytes, bytes]) -> None:
+    """Add key-value pairs to the metadata of the dataset in a folder, replaced in one step; others stay.
+
+    Without metadata there it is made, with the columns of the first file. Raises OptionError for keys that say which
+    rows or fields there are, DatasetError if there are no Parquet files.
+    """
+    owned = {UNISCHEMA_KEY, FILES_KEY, PETASTORM_UNISCHEMA_KEY, PETASTORM_FILES_KEY} & pairs.keys()
+    if owned:
+        raise OptionError(f"{sorted(owned)[0].decode()} says what the dataset is, and is written with its files only.")
+    path = join(location.paths[0], COMMON_METADATA)
+    if location.filesystem.get_file_info([path])[0].type == pafs.FileType.File:
+        old = read_common_metadata(location.filesystem, path)
+        kept, columns = dict(old.pairs), old.columns
+    else:
+        files = _files(location)
+        if not files:
+            raise DatasetError(f"{location.url} holds no Parquet files, so it has no metadata.")
+        first = read_footers(location.filesystem, files[:1])[0]
+        assert first is not None
+        kept, columns = {}, first.metadata.schema.to_arrow_schema().remove_metadata()
+    with contextlib.suppress(OSError, pa.ArrowException):
+        location.filesystem.delete_file(join(location.paths[0], "._common_metadata.crc"))
+    replace_file(location.filesystem, path, common_metadata_bytes(columns, {**kept, **pairs}))

@@ -1,0 +1,1 @@
+"""`petastorm.hdfs`: its connectors are replaced by `pyarrow.fs.HadoopFileSystem`."""
