@@ -13,10 +13,8 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "tfpetastorm"
 #: From left to right: each may import those before it.
-ORDER = ["schema", "storage", "plan", "read", "pool", "feed", "tfdata"]
-#: Beside `tfdata/`, with the same folders to its left.
-READER = "reader"
-WITHOUT_TENSORFLOW = [*ORDER[: ORDER.index("tfdata")], READER]
+ORDER = ["schema", "storage", "plan", "read", "pool", "feed", "reader", "tfdata"]
+WITHOUT_TENSORFLOW = ORDER[: ORDER.index("tfdata")]
 #: May import all of these, but not one another; the façade alone hands them out.
 ON_TOP = ["keras", "torch"]
 #: Single modules that any folder may import, and that import no folder but those given.
@@ -63,15 +61,11 @@ def test_a_folder_imports_only_what_lies_left_of_it(folder: str) -> None:
     assert not [line for path in found for line in forbidden(path, allowed)]
 
 
-def test_the_readers_import_only_what_lies_left_of_tfdata() -> None:
-    assert not [line for path in modules(READER) for line in forbidden(path, WITHOUT_TENSORFLOW)]
-
-
 @pytest.mark.parametrize("folder", ON_TOP)
 def test_what_sits_on_top_stands_by_itself(folder: str) -> None:
     found = modules(folder)
     assert found, f"no modules in {folder}/"
-    assert not [line for path in found for line in forbidden(path, [*ORDER, READER, folder])]
+    assert not [line for path in found for line in forbidden(path, [*ORDER, folder])]
 
 
 @pytest.mark.parametrize("name", OTHER_FRAMEWORKS)

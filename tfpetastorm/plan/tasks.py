@@ -51,25 +51,30 @@ class TaskTable:
 
 
 def slice_row_groups(
-    rows: Array, keep: Array, row_bytes: Array, slice_bytes: int = SLICE_BYTES, slice_rows: int = 0
+    rows: Array,
+    keep: Array,
+    row_bytes: Array,
+    slice_bytes: int = SLICE_BYTES,
+    slice_rows: int = 0,
+    slices: int = 1,
 ) -> TaskTable:
     """Cuts row groups into read tasks.
 
     rows: int64 `[n]`, rows of each row group. keep: bool `[n]`, False for row groups left out. row_bytes: float64
-    `[n]`, decoded bytes of one row. slice_bytes, slice_rows: about the most of one slice (0: any number of rows). Row
-    groups without rows give no task. Every row of a kept row group lies in exactly one task; slices of one row group
-    differ by at most one row.
+    `[n]`, decoded bytes of one row. slice_bytes, slice_rows: about the most of one slice (0: any number of rows).
+    slices: the least number of them, as far as there are rows. Row groups without rows give no task. Every row of a
+    kept row group lies in exactly one task; slices of one row group differ by at most one row.
     """
     chosen = np.flatnonzero(keep & (rows > 0))
     counts = rows[chosen].astype(np.int64)
     wanted = np.ceil(counts * row_bytes[chosen] / slice_bytes).astype(np.int64)
     if slice_rows:
         wanted = np.maximum(wanted, -(-counts // slice_rows))
-    slices = np.clip(wanted, 1, counts)
-    row_group = np.repeat(chosen, slices)
-    total = int(slices.sum())
-    ordinal = np.arange(total) - np.repeat(np.cumsum(slices) - slices, slices)
-    count, parts = np.repeat(counts, slices), np.repeat(slices, slices)
+    cuts = np.clip(np.maximum(wanted, slices), 1, counts)
+    row_group = np.repeat(chosen, cuts)
+    total = int(cuts.sum())
+    ordinal = np.arange(total) - np.repeat(np.cumsum(cuts) - cuts, cuts)
+    count, parts = np.repeat(counts, cuts), np.repeat(cuts, cuts)
     # Computed as quotient and remainder so that rows × slices never overflows.
     base, rest = count // parts, count % parts
     start = ordinal * base + np.minimum(ordinal, rest)

@@ -196,6 +196,13 @@ class LookAhead:
                 break
         self._note_peak(used)
 
+    @property
+    def ahead(self) -> tuple[int, int]:
+        """Results that wait to be asked for, and read tasks under way."""
+        with self._lock:
+            done = sum(entry.future.done() for entry in self._entries.values())
+            return done, len(self._entries) - done
+
     # ------------------------------------------------------------------ memory
 
     def _in_use(self) -> int:

@@ -7,8 +7,10 @@ also prunes row groups by statistics, bloom filters and hive partitions; a Pytho
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import inspect
+import operator
 import pickle
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -141,7 +143,31 @@ class ValuePredicate:
         return mask_of(self.predicate, Given(self.stored, columns, rows), self.batched)
 
 
-Predicate: TypeAlias = ExpressionPredicate | ColumnPredicate | ValuePredicate
+@dataclass(frozen=True, eq=False)
+class AllOf:
+    """Rows for which all of several predicates say so."""
+
+    parts: tuple[Predicate, ...]
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """The fields that any of them needs."""
+        return tuple(dict.fromkeys(name for part in self.parts for name in part.fields))
+
+    @property
+    def pruning(self) -> pc.Expression | None:
+        """An expression that is true of every row that passes."""
+        known = [part.pruning for part in self.parts if part.pruning is not None]
+        return functools.reduce(operator.and_, known) if known else None
+
+    @property
+    def key(self) -> str | None:
+        """A name that no other predicate has; None where one of them has none."""
+        keys = [part.key for part in self.parts]
+        return None if None in keys else hashlib.sha256(repr(keys).encode()).hexdigest()
+
+
+Predicate: TypeAlias = "ExpressionPredicate | ColumnPredicate | ValuePredicate | AllOf"
 
 
 def predicate_of(

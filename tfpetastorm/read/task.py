@@ -18,7 +18,7 @@ from tfpetastorm.read.face import to_face, without_invalid
 from tfpetastorm.read.fetch import Fetcher, Source
 from tfpetastorm.read.nulls import NullPolicy
 from tfpetastorm.read.ops import concat, empty_column, take
-from tfpetastorm.read.predicate import ExpressionPredicate, Predicate, ValuePredicate
+from tfpetastorm.read.predicate import AllOf, ExpressionPredicate, Predicate, ValuePredicate
 from tfpetastorm.read.result import Counts, Damage, TaskResult
 from tfpetastorm.read.transform import Change
 from tfpetastorm.schema.codecs import decode_column
@@ -225,6 +225,9 @@ class TaskReader:
     def _passes(
         self, task: ReadTask, where: Predicate, arrays: dict[str, pa.Array], numbers: Array, progress: _Progress
     ) -> Array:
+        if isinstance(where, AllOf):
+            masks = [self._passes(task, part, arrays, numbers, progress) for part in where.parts]
+            return np.logical_and.reduce(masks)
         if isinstance(where, ExpressionPredicate):
             try:
                 table = {name: self._plain(self.spec.schema.fields[name], arrays[name]) for name in where.fields}
