@@ -10,7 +10,7 @@ import io
 import pickletools
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from tfpetastorm.errors import SchemaError, UnsafeDataError, describe
 
@@ -45,17 +45,28 @@ class _Mark:
 _MARK = _Mark()
 
 
-def read_symbols(data: bytes) -> Any:
-    """What a pickle holds: None, bools, numbers, str, bytes, tuples, lists, dicts with str or int keys, Symbols and
-    Instances. Byte strings of Python 2 come as str.
+#: What a call that a pickle asks for would return, made from its name and arguments; NotImplemented refuses it.
+Calls: TypeAlias = Callable[[str, tuple[Any, ...]], Any]
 
-    Raises UnsafeDataError if it would call anything, SchemaError if it is damaged.
+
+def read_symbols(
+    data: bytes,
+    calls: Calls | None = None,
+    keys: tuple[type, ...] = (str, int),
+    max_bytes: int = MAX_BYTES,
+    what: str = "schema",
+) -> Any:
+    """What a pickle holds: None, bools, numbers, str, bytes, tuples, lists, sets of ints, dicts with str or int keys,
+    Symbols and Instances. Byte strings of Python 2 come as str.
+
+    calls: what stands for further calls. keys: types whose hash is cheap and safe, that dicts may have as keys.
+    what: is pickled, for messages. Raises UnsafeDataError if it would call anything else, SchemaError if it is damaged.
     """
-    if len(data) > MAX_BYTES:
+    if len(data) > max_bytes:
         raise UnsafeDataError(
-            describe("A pickled schema is too large to be one", expected=f"at most {MAX_BYTES} bytes", found=len(data))
+            describe(f"A pickled {what} is too large to be one", expected=f"at most {max_bytes} bytes", found=len(data))
         )
-    machine = _Machine()
+    machine = _Machine(calls, keys, what)
     try:
         for opcode, argument, _ in pickletools.genops(io.BytesIO(data)):
             if opcode.name == "STOP":
@@ -67,16 +78,17 @@ def read_symbols(data: bytes) -> Any:
     ) as error:
         if isinstance(error, SchemaError):
             raise
-        raise SchemaError(f"A pickled schema is damaged: {type(error).__name__}: {error}.") from None
-    raise SchemaError("A pickled schema is cut off.")
+        raise SchemaError(f"A pickled {what} is damaged: {type(error).__name__}: {error}.") from None
+    raise SchemaError(f"A pickled {what} is cut off.")
 
 
 class _Machine:
     """The stack and memo of a pickle being followed."""
 
-    def __init__(self) -> None:
+    def __init__(self, calls: Calls | None, keys: tuple[type, ...], what: str) -> None:
         self.stack: list[Any] = []
         self.memo: dict[int, Any] = {}
+        self.calls, self.keys, self.what = calls, keys, what
 
     def pop(self) -> Any:
         value = self.stack.pop()
@@ -107,7 +119,7 @@ class _Machine:
         elif name in _ACTIONS:
             _ACTIONS[name](self)
         elif name not in ("PROTO", "FRAME"):
-            raise UnsafeDataError(f"A pickled schema is refused: it uses {name}, which no schema needs.")
+            raise UnsafeDataError(f"A pickled {self.what} is refused: it uses {name}, which none needs.")
 
     def stack_global(self) -> None:
         attribute, module = self.pop(), self.pop()
@@ -129,7 +141,13 @@ class _Machine:
         target = self.stack[-1]
         if not isinstance(target, dict) or len(values) % 2:
             raise ValueError("items set on something that is not a dict")
-        target.update(_pairs(zip(values[::2], values[1::2], strict=True)))
+        target.update(_pairs(zip(values[::2], values[1::2], strict=True), self.keys))
+
+    def add_items(self, values: list[Any]) -> None:
+        target = self.stack[-1]
+        if not isinstance(target, set) or not all(type(value) is int for value in values):
+            raise ValueError("items of a set that are no integers")
+        target.update(values)
 
     def new_object(self) -> None:
         arguments, kind = self.pop(), self.pop()
@@ -147,20 +165,20 @@ class _Machine:
         arguments, function = self.pop(), self.pop()
         if not isinstance(function, Symbol) or not isinstance(arguments, tuple):
             raise ValueError("a call of something that is not a name")
-        self.stack.append(_called(function, arguments))
+        self.stack.append(_called(function, arguments, self.calls, self.what))
 
 
-def _pairs(pairs: Any) -> dict[Any, Any]:
+def _pairs(pairs: Any, keys: tuple[type, ...] = (str, int)) -> dict[Any, Any]:
     result = {}
     for key, value in pairs:
         # Hashing a tuple can take forever when it is nested by reference.
-        if not isinstance(key, (str, int)):
+        if not isinstance(key, keys):
             raise ValueError("a dict key that is neither str nor int")
         result[key] = value
     return result
 
 
-def _called(function: Symbol, arguments: tuple[Any, ...]) -> Any:
+def _called(function: Symbol, arguments: tuple[Any, ...], calls: Calls | None, what: str) -> Any:
     """What the few functions that schemas call would return, as inert records."""
     name = function.name
     if name in _RECONSTRUCTORS and len(arguments) == 3 and isinstance(arguments[0], Symbol):
@@ -181,10 +199,12 @@ def _called(function: Symbol, arguments: tuple[Any, ...]) -> Any:
         return arguments[0].encode("latin1")  # how Python 3 writes bytes in protocols that have none
     if name == "numpy.dtype" and arguments and isinstance(arguments[0], str):
         return Instance(function, arguments)
+    if calls is not None and (made := calls(name, arguments)) is not NotImplemented:
+        return made
     raise UnsafeDataError(
         describe(
-            "A pickled schema is refused, as unpickling it would run code",
-            expected="calls of what rebuilds schemas only",
+            f"A pickled {what} is refused, as unpickling it would run code",
+            expected="calls of what rebuilds one only",
             found=f"a call of {name}",
             remedy="Don't open this dataset with software that unpickles; ask where it comes from.",
         )
@@ -205,6 +225,7 @@ _CONSTANTS: dict[str, Callable[[], Any]] = {
     "EMPTY_TUPLE": tuple,
     "EMPTY_LIST": list,
     "EMPTY_DICT": dict,
+    "EMPTY_SET": set,
     "MARK": lambda: _MARK,
 }
 _ACTIONS: dict[str, Callable[[_Machine], object]] = {
@@ -221,6 +242,7 @@ _ACTIONS: dict[str, Callable[[_Machine], object]] = {
     "DICT": lambda machine: machine.stack.append(_pairs(_two_by_two(machine.to_mark()))),
     "SETITEM": lambda machine: machine.set_items([machine.pop(), machine.pop()][::-1]),
     "SETITEMS": lambda machine: machine.set_items(machine.to_mark()),
+    "ADDITEMS": lambda machine: machine.add_items(machine.to_mark()),
     "STACK_GLOBAL": _Machine.stack_global,
     "NEWOBJ": _Machine.new_object,
     "BUILD": _Machine.build,
