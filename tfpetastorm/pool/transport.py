@@ -14,48 +14,12 @@ import tempfile
 from dataclasses import asdict
 from typing import Any
 
-import numpy as np
-
 from tfpetastorm.errors import Place
+from tfpetastorm.read.layout import Layout, array_at, column_at
 from tfpetastorm.read.result import Counts, Damage, TaskResult
-from tfpetastorm.schema.columns import ALIGNMENT, Array, Column, Text
 
 #: Linux takes at most this many buffers in one writev (IOV_MAX).
 _MAX_BUFFERS = 1024
-
-
-class _Layout:
-    """Lays arrays one after another, each at a multiple of ALIGNMENT bytes."""
-
-    def __init__(self) -> None:
-        self.size = 0
-        self.buffers: list[memoryview] = []
-
-    def add(self, array: Array) -> list[object]:
-        """Appends an array; its entry is [dtype, shape, offset]."""
-        contiguous = np.ascontiguousarray(array).reshape(array.shape)
-        offset = self.size
-        if contiguous.nbytes:
-            self.buffers.append(memoryview(contiguous.reshape(-1).view(np.uint8).data))
-            padding = -contiguous.nbytes % ALIGNMENT
-            if padding:
-                self.buffers.append(memoryview(bytes(padding)))
-            self.size += contiguous.nbytes + padding
-        return [contiguous.dtype.str, list(contiguous.shape), offset]
-
-
-def _entry(layout: _Layout, column: Column) -> dict[str, Any]:
-    entry: dict[str, Any] = {"inner": list(column.inner), "splits": [layout.add(array) for array in column.splits]}
-    if column.valid is not None:
-        entry["valid"] = layout.add(column.valid)
-    if isinstance(column.values, Text):
-        text = column.values
-        entry["text"] = [layout.add(text.offsets), layout.add(text.data)]
-        if text.codes is not None:
-            entry["codes"] = layout.add(text.codes)
-    else:
-        entry["values"] = layout.add(column.values)
-    return entry
 
 
 def _memory_file() -> int:
@@ -76,10 +40,10 @@ def _write(fd: int, buffers: list[memoryview]) -> None:
 
 def send(result: TaskResult) -> tuple[bytes, int]:
     """A JSON header and the descriptor of a memory file that holds the arrays; the caller closes it."""
-    layout = _Layout()
+    layout = Layout()
     header = {
         "rows": result.rows,
-        "columns": {name: _entry(layout, column) for name, column in result.columns.items()},
+        "columns": {name: layout.add_column(column) for name, column in result.columns.items()},
         "damage": [[asdict(damage.place), damage.reason, damage.rows] for damage in result.damage],
         "counts": asdict(result.counts),
         "kept": None if result.kept is None else layout.add(result.kept),
@@ -103,27 +67,7 @@ def receive(header: dict[str, Any], fd: int) -> TaskResult:
         flags = mmap.MAP_SHARED | getattr(mmap, "MAP_POPULATE", 0)
         buffer = mmap.mmap(fd, size, flags=flags, prot=mmap.PROT_READ | mmap.PROT_WRITE)
 
-    def array(entry: list[Any]) -> Array:
-        dtype, shape, offset = entry
-        count = int(np.prod(shape, dtype=np.int64))
-        if not count:
-            return np.empty(shape, dtype)
-        return np.frombuffer(buffer, dtype, count, offset).reshape(shape)
-
-    columns: dict[str, Column] = {}
-    for name, entry in header["columns"].items():
-        values: Array | Text
-        if "text" in entry:
-            codes = array(entry["codes"]) if "codes" in entry else None
-            values = Text(array(entry["text"][0]), array(entry["text"][1]), codes)
-        else:
-            values = array(entry["values"])
-        columns[name] = Column(
-            values,
-            tuple(array(split) for split in entry["splits"]),
-            array(entry["valid"]) if "valid" in entry else None,
-            tuple(entry["inner"]),
-        )
+    columns = {name: column_at(buffer, entry) for name, entry in header["columns"].items()}
     damage = tuple(Damage(Place(**place), reason, rows) for place, reason, rows in header["damage"])
-    kept = None if header["kept"] is None else array(header["kept"])
+    kept = None if header["kept"] is None else array_at(buffer, header["kept"])
     return TaskResult(header["rows"], columns, damage, Counts(**header["counts"]), kept)
