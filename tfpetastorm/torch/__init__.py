@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 from tfpetastorm.torch.collate import decimal_friendly_collate
+from tfpetastorm.torch.dataset import ParquetDataset
 from tfpetastorm.torch.in_memory import InMemBatchedDataLoader
 from tfpetastorm.torch.loaders import BatchedDataLoader, DataLoader, LoaderBase
 
-__all__ = ["BatchedDataLoader", "DataLoader", "InMemBatchedDataLoader", "LoaderBase", "decimal_friendly_collate"]
+__all__ = [
+    "BatchedDataLoader",
+    "DataLoader",
+    "InMemBatchedDataLoader",
+    "LoaderBase",
+    "ParquetDataset",
+    "decimal_friendly_collate",
+]
