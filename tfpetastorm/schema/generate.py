@@ -24,7 +24,7 @@ def generate_datapoint(schema: Unischema, seed: int | np.random.Generator | None
 
     Open dimensions have 13 items. Integers span the range that the field and its storage have, floats lie between 0 and
     1, dates and times between 1970 and 2070, text and bytes are 8 lower-case letters; a Decimal is a `Decimal`, between
-    0 and 1, and arrays of them are of objects. No field is null. `DatasetWriter.write` and `dict_to_spark_row` take such
+    0 and 1, and arrays of them are of objects. No field is null. `DatasetWriter` and `dict_to_spark_row` take such
     rows.
 
     seed: of the row, or the generator to draw from; None for another row each time.
