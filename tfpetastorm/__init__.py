@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tfpetastorm import keras as keras
     from tfpetastorm.errors import DatasetError as DatasetError
+    from tfpetastorm.errors import NoDataAvailableError as NoDataAvailableError
     from tfpetastorm.errors import TfpetastormError as TfpetastormError
     from tfpetastorm.feed.skip import Skip as Skip
     from tfpetastorm.plan.ngram import NGram as NGram
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from tfpetastorm.read.nulls import Nulls as Nulls
     from tfpetastorm.read.predicate import ColumnPredicate as ColumnPredicate
     from tfpetastorm.read.transform import Transform as Transform
+    from tfpetastorm.reader.factories import make_batch_reader as make_batch_reader
+    from tfpetastorm.reader.factories import make_reader as make_reader
+    from tfpetastorm.reader.reader import Reader as Reader
     from tfpetastorm.schema.codecs import Codec as Codec
     from tfpetastorm.schema.codecs import CompressedImageCodec as CompressedImageCodec
     from tfpetastorm.schema.codecs import CompressedNdarrayCodec as CompressedNdarrayCodec
@@ -38,6 +42,7 @@ if TYPE_CHECKING:
     from tfpetastorm.tfdata.dataset import position as position
     from tfpetastorm.tfdata.dataset import stats as stats
     from tfpetastorm.tfdata.dataset import steps as steps
+    from tfpetastorm.tfdata.from_reader import make_petastorm_dataset as make_petastorm_dataset
     from tfpetastorm.tfdata.mix import mix as mix
     from tfpetastorm.tfdata.monitor import Monitor as Monitor
     from tfpetastorm.tfdata.specs import tensor_specs as tensor_specs
@@ -58,9 +63,11 @@ _HOMES = {
     "Monitor": "tfdata.monitor",
     "NGram": "plan.ngram",
     "NdarrayCodec": "schema.codecs",
+    "NoDataAvailableError": "errors",
     "Nulls": "read.nulls",
     "PoolOptions": "pool.options",
     "Position": "plan.position",
+    "Reader": "reader.reader",
     "ScalarCodec": "schema.codecs",
     "Shuffle": "plan.order",
     "Skip": "feed.skip",
@@ -73,7 +80,10 @@ _HOMES = {
     "Window": "plan.ngram",
     "close": "tfdata.dataset",
     "copy_dataset": "upkeep.copying",
+    "make_batch_reader": "reader.factories",
     "make_dataset": "tfdata.dataset",
+    "make_petastorm_dataset": "tfdata.from_reader",
+    "make_reader": "reader.factories",
     "mix": "tfdata.mix",
     "open_dataset": "storage.opening",
     "position": "tfdata.dataset",

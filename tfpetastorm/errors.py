@@ -101,6 +101,10 @@ class HdfsReplacedError(OptionError, RuntimeError, OSError):
     """One of petastorm's own HDFS connectors was asked for; the message shows the call that takes its place."""
 
 
+class ReplacedError(OptionError, NotImplementedError):
+    """Something of petastorm's was asked for that this library replaces; the message shows the new call."""
+
+
 class PositionError(OptionError):
     """A position to go on from belongs to another dataset, to other options, or is none."""
 

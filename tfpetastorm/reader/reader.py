@@ -11,6 +11,7 @@ from typing import Any
 from tfpetastorm.errors import OptionError, PoolError
 from tfpetastorm.feed.elements import ElementRows
 from tfpetastorm.plan.ngram import NGram
+from tfpetastorm.pool.lookahead import LookAhead
 from tfpetastorm.pool.options import PoolOptions
 from tfpetastorm.read.ops import take
 from tfpetastorm.reader.arguments import UNSET, Shard, checked_url, seed_of, warn_of_dropped
@@ -119,8 +120,10 @@ class Reader:
         self._types = None if windows is None else WindowTypes.of(self.schema, windows, prepared.stem)
         self._begin()
         self.num_epochs: int | None = 0
+        self._pools: list[LookAhead] = []
         if self._elements is not None:
             self.num_epochs = self._elements.plan.epochs
+            self._pools.append(self._elements.pool)
             weakref.finalize(self, self._elements.pool.release).atexit = False
 
     # ------------------------------------------------------------------ reading
@@ -199,13 +202,13 @@ class Reader:
         """Ends the workers, without waiting for them. Reading afterwards is an error."""
         self.stopped = True
         self._rows.clear()
-        if self._elements is not None:
-            self._elements.pool.release()
+        for pool in self._pools:
+            pool.release()
 
     def join(self) -> None:
         """Waits for the workers to end; ends them where `stop` was not called."""
-        if self._elements is not None:
-            self._elements.pool.close()
+        for pool in self._pools:
+            pool.close()
 
     def cleanup_cache(self) -> None:
         """Empties the local disk cache, if there is one; says so, and why if that fails, as petastorm does."""
@@ -256,6 +259,15 @@ class Reader:
             "zmq_copy_buffers": False,
             **extra,
         }
+
+    def refuse(self) -> None:
+        """Raises PoolError once the reader was stopped, and OptionError for a predicate that can't work."""
+        self._refuse_stopped()
+        self._refuse_mistake()
+
+    def also_ends(self, pool: LookAhead) -> None:
+        """A pool that `stop` and `join` end too."""
+        self._pools.append(pool)
 
     # ------------------------------------------------------------------ steps
 

@@ -67,7 +67,8 @@ class RowMaker:
 
 @dataclass(frozen=True)
 class WindowTypes:
-    """The namedtuples of an n-gram, by offset: which fields, and their class."""
+    """The namedtuples of an n-gram, by offset: which fields, and their class. As petastorm's, an n-gram has every
+    offset from the first to the last, and nothing at those that were not asked for."""
 
     fields: Mapping[int, Sequence[UnischemaField]]
     make: Mapping[int, Callable[[Any], Any]]
@@ -77,7 +78,8 @@ class WindowTypes:
         """stem: the n-gram's name for each field that comes out."""
         fields, make = {}, {}
         assert windows.fields is not None
-        for offset, names in windows.fields.items():
+        for offset in range(windows.first, windows.first + windows.length):
+            names = windows.fields.get(offset, ())
             chosen = [field for field in schema if stem.get(field.name, field.name) in names]
             fields[offset] = chosen
             make[offset] = Unischema(schema.schema_name, chosen).namedtuple_type()._make
@@ -106,10 +108,11 @@ class WindowMaker:
         for offset, fields in self._types.fields.items():
             at = (starts + (offset - self._first)).tolist()
             cells = [list(map(self._cells[field.name].__getitem__, at)) for field in fields]
-            made = map(self._types.make[offset], zip(*cells, strict=True)) if cells else [()] * len(at)
+            rows = zip(*cells, strict=True) if cells else repeat((), len(at))
+            made = map(self._types.make[offset], rows)
             by_offset.append(made)
         offsets = tuple(self._types.fields)
-        grams = [dict(zip(offsets, rows, strict=True)) for rows in zip(*by_offset, strict=True)]
+        grams = [dict(zip(offsets, gram, strict=True)) for gram in zip(*by_offset, strict=True)]
         self._done += len(starts)
         return grams
 

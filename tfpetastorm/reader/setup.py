@@ -64,6 +64,14 @@ class Prepared:
     elements: ElementReader | None
     samples: Samples | None
     mistake: OptionError | None
+    task_reader: TaskReader
+    options: PoolOptions
+    row_bytes: Array
+
+    @property
+    def counted(self) -> bool:
+        """Whether the plan knows exactly how many rows come out."""
+        return self.windows is not None or not self.spec.selects
 
     @property
     def stem(self) -> dict[str, str]:
@@ -117,22 +125,21 @@ def prepare(stored: StoredDataset, wanted: Wanted) -> Prepared:
             f"{stored.url}.{f' {planned.reason}' if planned.reason else ''}",
             stacklevel=4,
         )
-        return Prepared(schema, spec, windows, None, None, mistake)
+        return Prepared(schema, spec, windows, None, None, mistake, reader, wanted.pool, planned.row_bytes)
     seed = secrets.randbits(63) if wanted.seed is None else wanted.seed
     block = min(planned.block, samples.total)
     plan = EpochPlan(samples, wanted.shuffle, seed, block, wanted.epochs)
     row_bytes = planned.row_bytes if windows is not None else _row_bytes(planned.samples, samples, planned.row_bytes)
     options = replace(wanted.pool, budget_bytes=wanted.pool.budget_bytes - planned.held)
-    counted = not spec.selects or windows is not None
-    elements = ElementReader(plan, reader, options, row_bytes, ledger, counted)
-    return Prepared(schema, spec, windows, elements, samples, mistake)
+    elements = ElementReader(plan, reader, options, row_bytes, ledger, not spec.selects or windows is not None)
+    return Prepared(schema, spec, windows, elements, samples, mistake, reader, options, row_bytes)
 
 
 def rows_of(stored: StoredDataset, prepared: Prepared, pool: PoolOptions) -> int:
     """How many rows (or n-grams) one epoch has: by an index pass where a predicate decides it."""
     if prepared.samples is None:
         return 0
-    if prepared.windows is not None or not prepared.spec.selects:
+    if prepared.counted:
         return prepared.samples.total
     reader = TaskReader(prepared.spec)
     return int(count_rows(stored, prepared.spec, reader, pool, prepared.samples.tasks, SkipLedger(None)).sum())

@@ -30,19 +30,12 @@ from tfpetastorm.storage.dataset import StoredDataset
 from tfpetastorm.storage.inventory import DataFile
 from tfpetastorm.storage.opening import open_dataset
 from tfpetastorm.tfdata.division import division_of, emitted_batch
-from tfpetastorm.tfdata.forming import Forming, Sample
+from tfpetastorm.tfdata.forming import Forming
+from tfpetastorm.tfdata.graph import graph_of
 from tfpetastorm.tfdata.handle import attach, handle_of
 from tfpetastorm.tfdata.sharding import ShardChoice, resolve_shard
-from tfpetastorm.tfdata.source import ElementSource, unconverted
+from tfpetastorm.tfdata.source import ElementSource
 from tfpetastorm.tfdata.structure import Padding, Structure
-
-#: Windows formed at once where they are given one by one.
-_ROWS_AT_ONCE = 64
-
-#: Read tasks handed to TensorFlow ahead of need. Prefetched here, below the end of the pass, and not as batches at the
-#: end of the pipeline: TensorFlow forgets how many passes there were when it saves an iterator that has already met
-#: the end of one.
-_PREFETCH = 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -224,7 +217,7 @@ def make_dataset(
             position.check(known)
             here = here.from_position(position.epoch, position.segments)
         source = ElementSource(here, reader, pool_options, planned.row_bytes, ledger, division.even == "pad")
-        dataset = _graph(source, forming, structure, padding, emitted, division.full)
+        dataset = graph_of(source, forming, structure, padding, emitted, division.full)
         total = (
             None if epochs is None else here.steps(here.first_epoch) + (epochs - 1) * here.steps(here.first_epoch + 1)
         )
@@ -311,44 +304,3 @@ def _open(url: Any, skip: Skip | None, lost: list[Damage], **options: Any) -> St
         density = stored.num_rows / max(1, sum(file.size for file in stored.files))
         lost += [Damage(Place(file.path), str(error), max(1, round(file.size * density))) for file, error in bad]
     return stored
-
-
-def _graph(
-    source: ElementSource,
-    forming: Forming,
-    structure: Structure,
-    padding: Padding,
-    batch_size: int | None,
-    drop_remainder: bool,
-) -> Any:
-    """The dataset of the user's elements, without cardinality."""
-    chunk = batch_size or _ROWS_AT_ONCE
-    dense = padding.rows if batch_size is None else padding.apply
-    pads = bool(padding.shapes if batch_size is None else padding.sizes)
-
-    def formed(sample: Sample) -> Any:
-        """As it goes into batches. Arranged before it is cut, unless it is padded then: one step fewer a batch."""
-        fields, real = sample
-        return ((fields,) if real is None else (fields, real)) if pads else structure.arrange(fields, real)
-
-    def finished(fields: Any, real: Any = None) -> Any:
-        return structure.arrange(dense(fields), real)
-
-    def parts(*tensors: Any) -> Any:
-        """The batches of one element, each formed by itself: windows hold their rows several times over. They end
-        where batches end, so that only those which two elements share are put together from two parts."""
-        given = source.given(*tensors)
-        starts = tf.data.Dataset.range(-(given.before % chunk), tf.size(given.index, tf.int64), chunk)
-        return starts.map(unconverted(lambda start: formed(forming.part(given, tf.maximum(start, 0), start + chunk))))
-
-    def one_epoch(epoch: Any) -> Any:
-        elements = source.elements_of(epoch)
-        if forming.windows is not None:
-            samples = elements.prefetch(_PREFETCH).flat_map(unconverted(parts))
-        else:
-            samples = elements.map(unconverted(lambda *tensors: formed(forming.whole(source.given(*tensors)))))
-            samples = samples.prefetch(_PREFETCH)
-        batches = samples.unbatch() if batch_size is None else samples.rebatch(batch_size, drop_remainder)
-        return batches.map(unconverted(finished)) if pads else batches
-
-    return source.epochs().flat_map(unconverted(one_epoch))

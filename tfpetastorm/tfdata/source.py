@@ -52,8 +52,9 @@ class ElementSource(ElementReader):
         row_bytes: Array,
         ledger: SkipLedger,
         marked: bool = False,
+        counted: bool = True,
     ) -> None:
-        super().__init__(plan, reader, options, row_bytes, ledger)
+        super().__init__(plan, reader, options, row_bytes, ledger, counted)
         self.marked = marked
         #: The epoch with which every pass begins from now on; None: each goes on where the one before ended. For those
         #: who count epochs themselves, since Keras begins passes that nobody reads.
@@ -117,7 +118,10 @@ class ElementSource(ElementReader):
                     "This dataset was made in another process, whose Python functions do not exist here: a remote "
                     "tf.data service or parameter server can't run it. Call make_dataset where it is iterated."
                 )
-            return np.int64(self.begin(int(token)))
+            try:
+                return np.int64(self.begin(int(token)))
+            except TfpetastormError as error:
+                raise error.with_traceback(None) from None
 
         def numbered(token: Any) -> Any:
             # Here and not in a map before: that would keep TensorFlow from saving how far the tokens have come.
