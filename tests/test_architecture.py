@@ -17,6 +17,8 @@ ORDER = ["schema", "storage", "plan", "read", "pool", "feed", "reader", "tfdata"
 WITHOUT_TENSORFLOW = ORDER[: ORDER.index("tfdata")]
 #: May import all of these, but not one another; the façade alone hands them out.
 ON_TOP = ["keras", "torch"]
+#: Beside the way of a row: may import what lies left of these and them; only what sits on top imports it.
+BESIDE = {"upkeep": "read"}
 #: Single modules that any folder may import, and that import no folder but those given.
 COMMON: dict[str, list[str]] = {"errors": []}
 #: The folder that imports each of the other frameworks; None where they take what we give without any help of ours.
@@ -81,12 +83,20 @@ def test_other_frameworks_are_imported_in_their_folder_only(name: str) -> None:
     assert not found
 
 
+@pytest.mark.parametrize("folder", BESIDE)
+def test_what_lies_beside_imports_only_what_it_needs(folder: str) -> None:
+    found = modules(folder)
+    assert found, f"no modules in {folder}/"
+    allowed = [*ORDER[: ORDER.index(BESIDE[folder]) + 1], folder]
+    assert not [line for path in found for line in forbidden(path, allowed)]
+
+
 @pytest.mark.parametrize("name", COMMON)
 def test_common_modules_import_no_folder(name: str) -> None:
     assert not forbidden(PACKAGE / f"{name}.py", COMMON[name])
 
 
-@pytest.mark.parametrize("folder", WITHOUT_TENSORFLOW)
+@pytest.mark.parametrize("folder", [*WITHOUT_TENSORFLOW, *BESIDE, "cli"])
 def test_no_line_left_of_tfdata_imports_tensorflow(folder: str) -> None:
     found = [
         f"{path.relative_to(PACKAGE)}:{line}: {name}"

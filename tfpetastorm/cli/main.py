@@ -16,6 +16,7 @@ import tfpetastorm
 from tfpetastorm.cli.condition import conditions
 from tfpetastorm.cli.copy import add_copy
 from tfpetastorm.cli.facts import dataset_facts
+from tfpetastorm.cli.generate_metadata import add_generate_metadata
 from tfpetastorm.cli.head import caption_fields, image_field, show_rows, write_sheet
 from tfpetastorm.cli.info import show_info
 from tfpetastorm.cli.quality_picture import draw_comparison, show_comparison
@@ -100,6 +101,7 @@ def _parser() -> argparse.ArgumentParser:
     quality.set_defaults(run=_shuffle_quality)
 
     add_copy(commands, common)
+    add_generate_metadata(commands, common)
     return parser
 
 

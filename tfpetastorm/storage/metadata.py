@@ -78,6 +78,11 @@ def read_common_metadata(filesystem: pafs.FileSystem, path: str) -> CommonMetada
                 remedy="Restore the file. Without it the dataset is plain Parquet: its schema is lost.",
             )
         ) from None
+    return parse_pairs(path, pairs, columns)
+
+
+def parse_pairs(path: str, pairs: Mapping[bytes, bytes], columns: pa.Schema | None = None) -> CommonMetadata:
+    """The metadata that has these key-value pairs. Raises `DatasetError` if its list is malformed."""
     if FILES_KEY in pairs:
         stored = _json(pairs[FILES_KEY], FILES_KEY, path)
         if stored.get("version") != _FILES_VERSION:
