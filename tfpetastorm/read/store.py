@@ -136,9 +136,11 @@ class FileStore:
                 mapped = mmap.mmap(handle, size, access=mmap.ACCESS_READ)
                 checksum = _checksum(text, mapped, size - layout.size)
                 os.pwrite(handle, _PREFIX.pack(_MAGIC, len(text), layout.size, checksum), 0)
-                if not path.exists():
-                    written.rename(path)
-                    done = True
+                # Locked, since two may have written the same entry.
+                with self._locked():
+                    if not path.exists():
+                        written.rename(path)
+                        done = True
             finally:
                 os.close(handle)
         except FileNotFoundError:
