@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from tfpetastorm.reader.factories import make_batch_reader as make_batch_reader
     from tfpetastorm.reader.factories import make_reader as make_reader
     from tfpetastorm.reader.reader import Reader as Reader
+    from tfpetastorm.read.transform_spec import TransformSpec as TransformSpec
     from tfpetastorm.schema.codecs import Codec as Codec
     from tfpetastorm.schema.codecs import CompressedImageCodec as CompressedImageCodec
     from tfpetastorm.schema.codecs import CompressedNdarrayCodec as CompressedNdarrayCodec
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from tfpetastorm.schema.codecs import ScalarCodec as ScalarCodec
     from tfpetastorm.schema.codecs import TensorCodec as TensorCodec
     from tfpetastorm.schema.field import UnischemaField as UnischemaField
+    from tfpetastorm.schema.generate import generate_datapoint as generate_datapoint
     from tfpetastorm.schema.unischema import Unischema as Unischema
     from tfpetastorm.storage.opening import open_dataset as open_dataset
     from tfpetastorm.storage.writer import DatasetWriter as DatasetWriter
@@ -75,11 +77,13 @@ _HOMES = {
     "TensorCodec": "schema.codecs",
     "TfpetastormError": "errors",
     "Transform": "read.transform",
+    "TransformSpec": "read.transform_spec",
     "Unischema": "schema.unischema",
     "UnischemaField": "schema.field",
     "Window": "plan.ngram",
     "close": "tfdata.dataset",
     "copy_dataset": "upkeep.copying",
+    "generate_datapoint": "schema.generate",
     "make_batch_reader": "reader.factories",
     "make_dataset": "tfdata.dataset",
     "make_petastorm_dataset": "tfdata.from_reader",
