@@ -79,7 +79,8 @@ class FileStore:
         Path(path).mkdir(mode=0o700, parents=True, exist_ok=True)
         for folder in (self.folder, self._entries, self._written):
             _private(folder)
-        self._remove_orphans()
+        with self._locked():
+            self._remove_orphans()
 
     # ------------------------------------------------------------------ entries
 
@@ -121,38 +122,43 @@ class FileStore:
         padding = bytes(-lead % ALIGNMENT)
         size = lead + len(padding) + layout.size
         path = self._path(key)
-        if size > self.limit or path.exists() or not self._reserve(size):
+        if size > self.limit or path.exists():
             return False
-        # Its size is in its name, for those who count while it is being written.
-        written = self._written / f"{secrets.token_hex(8)}.{size}"
-        done = False
         try:
-            handle = os.open(written, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0), 0o600)
+            reserved = self._reserve(size)
+            if reserved is None:
+                return False
+            written, handle = reserved
+            whole = False
             try:
-                _lock(handle, wait=False)
                 _write(
                     handle, [memoryview(bytes(_PREFIX.size)), memoryview(text), memoryview(padding), *layout.buffers]
                 )
                 mapped = mmap.mmap(handle, size, access=mmap.ACCESS_READ)
                 checksum = _checksum(text, mapped, size - layout.size)
                 os.pwrite(handle, _PREFIX.pack(_MAGIC, len(text), layout.size, checksum), 0)
-                # Locked, since two may have written the same entry.
-                with self._locked():
-                    if not path.exists():
-                        written.rename(path)
-                        done = True
+                whole = True
             finally:
-                os.close(handle)
+                try:
+                    kept = self._put(written, path, size, whole)
+                finally:
+                    os.close(handle)
         except FileNotFoundError:
             # The folder was removed, and with it all that counts.
             return False
-        finally:
-            if not done:
-                with contextlib.suppress(OSError):
-                    written.unlink()
-                with contextlib.suppress(OSError), self._locked() as count:
-                    count.add(-size)
-        return done
+        return kept
+
+    def _put(self, written: Path, path: Path, size: int, whole: bool) -> bool:
+        """Renames a written file to an entry, or removes it; which of the two."""
+        with self._locked() as count:
+            # Locked, since two may have written the same entry.
+            kept = whole and not path.exists()
+            if kept:
+                written.rename(path)
+            else:
+                written.unlink()
+                count.add(-size)
+            return kept
 
     def clear(self) -> None:
         """Removes all entries; those that are in use stay whole for who uses them."""
@@ -174,22 +180,24 @@ class FileStore:
 
     # ------------------------------------------------------------------ the bound
 
-    def _reserve(self, size: int) -> bool:
-        """Counts `size` more bytes, making room if that is allowed; whether there is any."""
-        try:
-            with self._locked() as count:
-                if count.bytes is None or count.bytes + size > self.limit:
-                    now = time.monotonic()
-                    if self.policy == "stop" and now - self._counted_at < _RECOUNT_SECONDS:
-                        return False
-                    self._counted_at = now
-                    self._make_room(count, size)
-                if (count.bytes or 0) + size > self.limit:
-                    return False
-                count.add(size)
-                return True
-        except FileNotFoundError:
-            return False
+    def _reserve(self, size: int) -> tuple[Path, int] | None:
+        """A file to write `size` bytes to, locked and counted, after making room if that is allowed; None if there is
+        none. Raises FileNotFoundError if the folder has gone."""
+        with self._locked() as count:
+            if count.bytes is None or count.bytes + size > self.limit:
+                now = time.monotonic()
+                if self.policy == "stop" and now - self._counted_at < _RECOUNT_SECONDS:
+                    return None
+                self._counted_at = now
+                self._make_room(count, size)
+            if (count.bytes or 0) + size > self.limit:
+                return None
+            # Its size is in its name, for those who count while it is being written.
+            path = self._written / f"{secrets.token_hex(8)}.{size}"
+            handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0), 0o600)
+            _lock(handle, wait=False)
+            count.add(size)
+            return path, handle
 
     def _make_room(self, count: _Count, size: int) -> None:
         self._remove_orphans()
@@ -218,7 +226,7 @@ class FileStore:
                     yield int(path.name.rpartition(".")[2])
 
     def _remove_orphans(self) -> None:
-        """Removes what processes that were killed had begun to write."""
+        """Removes what processes that were killed had begun to write. Called with the lock held."""
         if _LOCKS is None:
             return
         with contextlib.suppress(FileNotFoundError):
