@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from tfpetastorm.read.nulls import Nulls as Nulls
     from tfpetastorm.read.predicate import ColumnPredicate as ColumnPredicate
     from tfpetastorm.read.transform import Transform as Transform
+    from tfpetastorm.read.transform_spec import TransformSpec as TransformSpec
     from tfpetastorm.reader.factories import make_batch_reader as make_batch_reader
     from tfpetastorm.reader.factories import make_reader as make_reader
     from tfpetastorm.reader.reader import Reader as Reader
-    from tfpetastorm.read.transform_spec import TransformSpec as TransformSpec
     from tfpetastorm.schema.codecs import Codec as Codec
     from tfpetastorm.schema.codecs import CompressedImageCodec as CompressedImageCodec
     from tfpetastorm.schema.codecs import CompressedNdarrayCodec as CompressedNdarrayCodec
