@@ -23,13 +23,17 @@ class Counts:
     """Work done, so that reading twice or decoding too much shows.
 
     rows: rows that came out. cells: cells given to a codec. row_groups: row groups fetched (a slice that finds its
-    row group at hand fetches none). bytes_fetched: compressed bytes of the column chunks fetched.
+    row group at hand fetches none). bytes_fetched: compressed bytes of the column chunks fetched. fetch_seconds,
+    decode_seconds, transform_seconds: of workers, waiting for one another included; they don't count for equality.
     """
 
     rows: int = 0
     cells: int = 0
     row_groups: int = 0
     bytes_fetched: int = 0
+    fetch_seconds: float = field(default=0.0, compare=False)
+    decode_seconds: float = field(default=0.0, compare=False)
+    transform_seconds: float = field(default=0.0, compare=False)
 
     def __add__(self, other: Counts) -> Counts:
         return Counts(
@@ -37,6 +41,9 @@ class Counts:
             self.cells + other.cells,
             self.row_groups + other.row_groups,
             self.bytes_fetched + other.bytes_fetched,
+            self.fetch_seconds + other.fetch_seconds,
+            self.decode_seconds + other.decode_seconds,
+            self.transform_seconds + other.transform_seconds,
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
@@ -82,6 +83,9 @@ class _Progress:
     cells: int = 0
     bytes_fetched: int = 0
     fetches: int = 0
+    fetch_seconds: float = 0.0
+    decode_seconds: float = 0.0
+    transform_seconds: float = 0.0
 
 
 class TaskReader:
@@ -129,10 +133,12 @@ class TaskReader:
         columns = self.spec.nulls.apply(columns, numbers, str(place.file), int(place.row_group or 0))
         if self.spec.transform is not None:
             before = self.spec.nulls.fields_after(self.spec.read_fields)
+            started = time.perf_counter()
             try:
                 columns = self.spec.transform.apply(columns, before, self.spec.output, len(numbers))
             except TransformError as error:
                 raise TransformError(f"{error} Seen in {place}, rows {task.start} to {task.stop - 1}.") from error
+            progress.transform_seconds += time.perf_counter() - started
         damage = tuple(progress.bad[row] for row in sorted(progress.bad))
         return TaskResult(len(numbers), columns, damage, self._counts(len(numbers), progress), rows)
 
@@ -286,7 +292,9 @@ class TaskReader:
             return {}
         rows = int(self.spec.source.inventory.row_group_rows[task.row_group])
         whole = task.start == 0 and task.stop == rows
+        started = time.perf_counter()
         arrays, spent = self._fetcher.fetch(task.row_group, fields, not whole, task.stop - task.start)
+        progress.fetch_seconds += time.perf_counter() - started
         progress.bytes_fetched += spent
         progress.fetches += spent > 0
         if whole:
@@ -312,7 +320,9 @@ class TaskReader:
 
         if item.codec is not None:
             progress.cells += len(array)
+        started = time.perf_counter()
         column = decode_column(item, array, on_bad, limits=self.spec.limits)
+        progress.decode_seconds += time.perf_counter() - started
         return without_invalid(column, on_bad) if shown and item.kind == "text" else column
 
     def _lost(self, task: ReadTask, error: Exception, progress: _Progress) -> TaskResult:
@@ -321,7 +331,15 @@ class TaskReader:
         return TaskResult(0, self.empty().columns, (damage,), self._counts(0, progress))
 
     def _counts(self, rows: int, progress: _Progress) -> Counts:
-        return Counts(rows, progress.cells, progress.fetches, progress.bytes_fetched)
+        return Counts(
+            rows,
+            progress.cells,
+            progress.fetches,
+            progress.bytes_fetched,
+            progress.fetch_seconds,
+            progress.decode_seconds,
+            progress.transform_seconds,
+        )
 
 
 def value_hashes(column: Column, key: np.uint64, decimal: bool = False) -> Array:
