@@ -131,3 +131,52 @@ def test_readers_must_be_alike(other: MemoryReader, message: str) -> None:
 def test_equal_ngrams_are_the_same() -> None:
     readers = [MemoryReader({"f": np.arange(3)}, ngram=tps.NGram({0: ["f"], 1: ["f"]}, 1, "f")) for _ in range(2)]
     assert WeightedSamplingReader(readers, [1, 1]).ngram == readers[1].ngram
+
+
+# ---------------------------------------------------------------------- of stored datasets
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory) -> str:
+    path = tmp_path_factory.mktemp("weighted") / "d"
+    schema = tps.Unischema("S", [tps.UnischemaField("id", np.int64, ()), tps.UnischemaField("x", np.float32, ())])
+    with tps.DatasetWriter(path, schema, row_group_rows=10) as writer:
+        writer.write_batch({"id": np.arange(100), "x": np.zeros(100, np.float32)})
+    return path.as_uri()
+
+
+@pytest.mark.parametrize("make", [tps.make_reader, tps.make_batch_reader])
+def test_readers_of_datasets(url: str, make: Any) -> None:
+    readers = [make(url, shuffle_row_groups=False), make(url, shuffle_row_groups=False, filters=[("id", ">=", 50)])]
+    with WeightedSamplingReader(readers, [0.5, 0.5], seed=2) as reader:
+        assert len(reader) == 150
+        first = [np.atleast_1d(element.id).tolist() for element in reader]
+        reader.reset()
+        second = [np.atleast_1d(element.id).tolist() for element in reader]
+    flat = [row for rows in first for row in rows]
+    assert 50 <= len(flat) <= 150
+    assert first != second
+    assert all(reader.stopped for reader in readers)
+    with pytest.raises(RuntimeError):
+        next(reader)
+
+
+def test_columns_come_of_the_reader_that_is_drawn(url: str) -> None:
+    readers = [tps.make_reader(url, shuffle_row_groups=False, seed=0) for _ in range(2)]
+    with WeightedSamplingReader(readers, [1, 0]) as reader:
+        found = []
+        with pytest.raises(StopIteration):
+            while True:
+                found += reader.next_columns()["id"].tolist()
+    assert found == list(range(100))
+
+
+def test_ngrams_of_datasets_mix(url: str) -> None:
+    readers = [tps.make_reader(url, tps.NGram({0: ["id"], 1: ["id", "x"]}, 1, "id")) for _ in range(2)]
+    with WeightedSamplingReader(readers, [0.5, 0.5], seed=1) as reader:
+        window = next(reader)
+        assert set(window) == {0, 1}
+        assert window[1].id == window[0].id + 1
+    other = tps.make_reader(url, tps.NGram({0: ["id", "x"], 1: ["id"]}, 1, "id"))
+    with pytest.raises(ValueError, match="ngram"):
+        WeightedSamplingReader([readers[0], other], [1, 1])

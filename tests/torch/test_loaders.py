@@ -322,3 +322,15 @@ def test_collating_what_pytorch_refuses() -> None:
     assert found["u"] == [["p", "q"], ["r"]]
     with pytest.raises(TypeError, match="Found None in x"):
         decimal_friendly_collate([{"x": 1}, {"x": None}])
+
+
+def test_petastorms_own_helper_promotes_only_what_this_pytorch_lacks() -> None:
+    from tfpetastorm.pytorch import _sanitize_pytorch_types
+
+    row = {name: np.zeros(2, name) for name in ("int8", "uint16", "uint32", "int64", "bool")} | {"flag": np.bool_(True)}
+    _sanitize_pytorch_types(row)
+    found = {name: value.dtype.name for name, value in row.items()}
+    native = {
+        name: name if hasattr(torch, name) else wider for name, wider in (("uint16", "int32"), ("uint32", "int64"))
+    }
+    assert found == {"int8": "int8", **native, "int64": "int64", "bool": "uint8", "flag": "uint8"}

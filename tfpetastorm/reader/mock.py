@@ -36,8 +36,8 @@ class ReaderMock:
         return self.schema.make_namedtuple(**self.schema_data_generator(self.schema))
 
     def next_columns(self) -> dict[str, Any]:
-        """One row as arrays by name."""
-        return {name: np.asarray(value) for name, value in self.fetch()._asdict().items()}
+        """One row as arrays `[1, *shape]` by name, of objects for what is no number."""
+        return {name: _column(value) for name, value in self.fetch()._asdict().items()}
 
     def next(self) -> Any:
         """One row, as a namedtuple."""
@@ -66,3 +66,12 @@ class ReaderMock:
     def reset(self) -> None:
         """Nothing was consumed, so there is nothing to go back to."""
         self.stopped = False
+
+
+def _column(value: Any) -> Any:
+    array = np.asarray(value)
+    if array.dtype.kind not in "SUO":
+        return array[np.newaxis]
+    column = np.empty(1, object)
+    column[0] = value
+    return column

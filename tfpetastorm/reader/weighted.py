@@ -63,7 +63,8 @@ class WeightedSamplingReader:
         return self._take("next_columns")  # type: ignore[no-any-return]
 
     def _take(self, method: str) -> Any:
-        if self._ended:
+        # Stopped readers say so themselves.
+        if self._ended and not self.stopped:
             raise StopIteration
         try:
             return getattr(self.readers[next(self._draws)], method)()

@@ -45,12 +45,12 @@ def _of_columns(reader: Any) -> Iterator[Chunk]:
         except StopIteration:
             return
         if len(next(iter(columns.values()))):
-            yield columns
+            yield {name: plain(column) for name, column in columns.items()}
 
 
 def _of_batches(reader: Any) -> Iterator[Chunk]:
     for batch in reader:
-        yield {name: np.asarray(values) for name, values in batch._asdict().items()}
+        yield {name: plain(column) for name, column in batch._asdict().items()}
 
 
 def _of_rows(reader: Any) -> Iterator[Chunk]:
@@ -66,6 +66,20 @@ def _of_rows(reader: Any) -> Iterator[Chunk]:
 
 def _columns(rows: list[Any]) -> Chunk:
     return {name: column_of(cells) for name, cells in zip(rows[0]._fields, zip(*rows, strict=True), strict=True)}
+
+
+def plain(column: Any) -> Array:
+    """A column without a mask, of objects where a cell is masked, then None, or text."""
+    if isinstance(column, np.ma.MaskedArray):
+        return column_of([None if masked else cell for cell, masked in zip(column.data, _masked(column), strict=True)])
+    array = np.asarray(column)
+    return array.astype(object) if array.dtype.kind in "SU" else array
+
+
+def _masked(column: Any) -> Array:
+    """bool `[rows]`: which rows are masked, wholly or in part."""
+    mask: Array = np.ma.getmaskarray(column)
+    return np.asarray(mask.reshape(len(mask), -1).any(1))
 
 
 def column_of(cells: Sequence[Any]) -> Array:

@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 import numpy as np
+import torch
 from torch.utils.data import default_collate
 
 from tfpetastorm.torch.tensors import promoted
@@ -48,3 +49,14 @@ def sanitize(row: dict[str, Any]) -> None:
             row[name] = promoted(value)
         elif isinstance(value, np.bool_):
             row[name] = np.uint8(value)
+
+
+def sanitize_unsupported(row: dict[str, Any]) -> None:
+    """The same, but leaves integers for which this PyTorch has a dtype, even where it can hardly compute with it."""
+    kept = {
+        name: value
+        for name, value in row.items()
+        if isinstance(value, np.ndarray) and value.dtype.kind in "iu" and hasattr(torch, value.dtype.name)
+    }
+    sanitize(row)
+    row.update(kept)
