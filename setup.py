@@ -38,6 +38,7 @@ setup(
         "pyarrow>=15",
         "rich",
         "tensorflow>=2.16,<2.22",
+        "xxhash",
     ],
     extras_require={
         "fsspec": FSSPEC,

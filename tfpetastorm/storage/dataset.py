@@ -164,6 +164,12 @@ class StoredDataset:
             return Statistics(None, None, rows, rows)
         return column_statistics(self.footers[file].metadata, ordinal, columns) if columns >= 0 else None
 
+    def flat_column(self, file: int, name: str) -> int | None:
+        """The index of the Parquet column of a field in a file; None where it has none, or one of lists."""
+        path = self.column_paths.get(name)
+        column = -1 if path is None else self._leaves[file].get(".".join(path), -1)
+        return column if column >= 0 else None
+
     @cached_property
     def _leaves(self) -> Sequence[Mapping[str, int]]:
         """For each file its flat Parquet columns by dotted path; -1 for a list and where two share a path."""

@@ -1,4 +1,4 @@
-"""Which row groups can hold rows that pass a filter, judged by the footers alone.
+"""Which row groups can hold rows that pass a filter, judged by the footers, and by bloom filters if there are any.
 
 pyarrow decides: every row group becomes a fragment that is never opened, whose partition expression states what its
 statistics and folders guarantee, and pyarrow drops the fragments whose guarantee contradicts the filter. So every
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,8 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from tfpetastorm.schema.columns import Array
+from tfpetastorm.storage.bloom import prune_by_bloom
+from tfpetastorm.storage.lookups import lookups_of
 from tfpetastorm.storage.where import columns_of
 
 if TYPE_CHECKING:
@@ -59,8 +62,11 @@ def column_statistics(metadata: pq.FileMetaData, row_group: int, column: int) ->
     return Statistics(minimum, maximum, nulls, group.num_rows)
 
 
-def prune(dataset: StoredDataset, expression: pc.Expression) -> Array:
-    """Which row groups may hold rows for which `expression` is true: bool `[row groups]`. Reads nothing.
+def prune(dataset: StoredDataset, expression: pc.Expression, on_read: Callable[[int], None] | None = None) -> Array:
+    """Which row groups may hold rows for which `expression` is true: bool `[row groups]`.
+
+    Reads nothing but the bloom filters of fields that are compared with `=` or `in`, where there are any and
+    statistics don't decide. on_read: called with the bytes of each.
 
     Raises `OptionError` if the expression names an unknown field or mixes types.
     """
@@ -81,7 +87,8 @@ def prune(dataset: StoredDataset, expression: pc.Expression) -> Array:
     imagined = pads.FileSystemDataset(fragments, schema, format_, nowhere)
     for fragment in imagined.get_fragments(filter=expression):
         keep[int(fragment.path)] = True
-    return keep
+    wanted = lookups_of(expression) if keep.any() else None
+    return keep if wanted is None else prune_by_bloom(dataset, wanted, keep, on_read)
 
 
 def _nan_safe(expression: pc.Expression) -> bool:
