@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tfpetastorm import keras as keras
+    from tfpetastorm import torch as torch
     from tfpetastorm.errors import DatasetError as DatasetError
     from tfpetastorm.errors import NoDataAvailableError as NoDataAvailableError
     from tfpetastorm.errors import TfpetastormError as TfpetastormError
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from tfpetastorm.reader.factories import make_batch_reader as make_batch_reader
     from tfpetastorm.reader.factories import make_reader as make_reader
     from tfpetastorm.reader.reader import Reader as Reader
+    from tfpetastorm.reader.weighted import WeightedSamplingReader as WeightedSamplingReader
     from tfpetastorm.schema.codecs import Codec as Codec
     from tfpetastorm.schema.codecs import CompressedImageCodec as CompressedImageCodec
     from tfpetastorm.schema.codecs import CompressedNdarrayCodec as CompressedNdarrayCodec
@@ -80,6 +82,7 @@ _HOMES = {
     "TransformSpec": "read.transform_spec",
     "Unischema": "schema.unischema",
     "UnischemaField": "schema.field",
+    "WeightedSamplingReader": "reader.weighted",
     "Window": "plan.ngram",
     "close": "tfdata.dataset",
     "copy_dataset": "upkeep.copying",
@@ -96,7 +99,7 @@ _HOMES = {
     "tensor_specs": "tfdata.specs",
 }
 
-_MODULES = ["keras"]
+_MODULES = ["keras", "torch"]
 
 
 def __getattr__(name: str) -> Any:
