@@ -7,8 +7,8 @@ from itertools import pairwise
 from types import MappingProxyType
 from typing import Any
 
-from tfpetastorm.errors import OptionError, SchemaError, UnsortedDataError
-from tfpetastorm.plan.ngram import NGram
+from tfpetastorm.errors import OptionError, SchemaError, UnsortedDataError, describe
+from tfpetastorm.plan.ngram import NGram, ResolvedWindows
 from tfpetastorm.schema.field import UnischemaField
 from tfpetastorm.schema.unischema import Unischema
 
@@ -20,16 +20,29 @@ class PetastormNGram(NGram):
     fields of the names and regular expressions in `fields` and `timestamp_field`.
     """
 
-    def resolve_regex_field_names(self, schema: Unischema) -> None:
-        """Replace names and regular expressions by the schema's fields. Raises OptionError for one that matches none,
-        and for a `timestamp_field` that matches several.
-        """
-        resolved = self.resolve(schema)
+    def __post_init__(self) -> None:
+        given: Any = self.fields
+        if isinstance(given, Mapping) and not all(isinstance(items, (list, tuple)) for items in given.values()):
+            raise OptionError(
+                describe("NGram: not a choice of fields", expected="a list for each offset", found=repr(given))
+            )
+        super().__post_init__()
+
+    def resolve(self, schema: Unischema, stored: Unischema | None = None) -> ResolvedWindows:
+        """See `NGram.resolve`. What it finds is kept, as petastorm's readers did."""
+        resolved = super().resolve(schema, stored)
         assert resolved.fields is not None
         fields = {offset: tuple(schema.fields[name] for name in names) for offset, names in resolved.fields.items()}
         object.__setattr__(self, "fields", MappingProxyType(fields))
         if resolved.timestamp is not None:
-            object.__setattr__(self, "timestamp_field", schema.fields[resolved.timestamp])
+            object.__setattr__(self, "timestamp_field", (stored or schema).fields[resolved.timestamp])
+        return resolved
+
+    def resolve_regex_field_names(self, schema: Unischema) -> None:
+        """Replace names and regular expressions by the schema's fields. Raises OptionError for one that matches none,
+        and for a `timestamp_field` that matches several.
+        """
+        self.resolve(schema)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuilt, NGram.__reduce__(self)[1]
