@@ -15,6 +15,7 @@ from tfpetastorm.feed.skip import Skip
 from tfpetastorm.plan.ngram import NGram, ResolvedWindows, Window
 from tfpetastorm.plan.order import Shuffle
 from tfpetastorm.plan.split import Split
+from tfpetastorm.read.cache import DiskCache
 from tfpetastorm.read.fetch import Source
 from tfpetastorm.read.nulls import NullPolicy
 from tfpetastorm.read.predicate import predicate_of
@@ -35,6 +36,7 @@ def specify(
     nulls: Any,
     skip: Skip | None,
     ngram: NGram | Window | None,
+    cache: Any = None,
 ) -> tuple[ReadSpec, ResolvedWindows | None]:
     """What is read of a dataset, and which windows of it. Raises OptionError for what can't work."""
     schema = stored.schema
@@ -44,7 +46,7 @@ def specify(
     if ngram is not None:
         if not isinstance(ngram, (NGram, Window)):
             raise OptionError(f"ngram takes an NGram or a Window, not {ngram!r}.")
-        windows = ngram.resolve(Unischema(schema.name, [*{**schema.fields, **added}.values()]), schema)
+        windows = ngram.resolve(Unischema(schema.schema_name, [*{**schema.fields, **added}.values()]), schema)
     wanted: list[Any] = [*(fields or ()), *(name for name in labels if name not in added)]
     if windows is not None and windows.names is not None:
         wanted += [name for name in windows.names if name in schema.fields]
@@ -75,6 +77,7 @@ def specify(
         part,
         change,
         skip is not None,
+        cache=DiskCache.of(cache),
     )
     return spec, windows
 

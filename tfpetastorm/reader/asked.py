@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import pyarrow.fs as pafs
 
 from tfpetastorm.errors import OptionError
@@ -14,7 +16,7 @@ from tfpetastorm.plan.numbers import whole_number
 from tfpetastorm.pool.options import PoolOptions
 from tfpetastorm.reader.arguments import Shard, is_choice, shuffle_of
 from tfpetastorm.reader.setup import Wanted
-from tfpetastorm.schema.unischema import Unischema
+from tfpetastorm.schema.columns import Array
 from tfpetastorm.storage.dataset import StoredDataset
 from tfpetastorm.storage.opening import open_dataset
 
@@ -65,11 +67,23 @@ class Asked:
         """The dataset, and how its read tasks are run."""
         stored = self.url
         if not isinstance(stored, StoredDataset):
-            stored = open_dataset(self.url, filesystem=self.filesystem, unmapped="omit")
+            once = list(dict.fromkeys(self.url)) if isinstance(self.url, (list, tuple)) else self.url
+            stored = open_dataset(once, filesystem=self.filesystem, unmapped="omit")
         return stored, self.pool(isinstance(stored.filesystem, pafs.LocalFileSystem))
 
-    def wanted(self, schema: Unischema, pool: PoolOptions) -> Wanted:
-        """What is to be read of a dataset with this schema."""
+    def times(self, stored: StoredDataset) -> Array:
+        """int64: how often each row group is read in an epoch: as often as its file is listed."""
+        inventory = stored.inventory
+        times = np.ones(len(inventory.files), np.int64)
+        listed = Counter(self.url) if isinstance(self.url, (list, tuple)) else Counter()
+        for item, count in listed.items():
+            if count > 1:
+                paths = {file.path for file in open_dataset([item], filesystem=self.filesystem, unmapped="omit").files}
+                times[[file.path in paths for file in inventory.files]] = count
+        return times[inventory.row_group_file]
+
+    def wanted(self, stored: StoredDataset, pool: PoolOptions) -> Wanted:
+        """What is to be read of a dataset."""
         rows, row_groups, slices = self.shuffling
         spec = self.transform_spec
         return Wanted(
@@ -87,4 +101,5 @@ class Asked:
             pool,
             self.cache.disk,
             self.batched,
+            self.times(stored),
         )

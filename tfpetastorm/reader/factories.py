@@ -67,7 +67,8 @@ def make_reader(
         seed: decides every order; 0 is a seed. None draws one.
         shuffle_rows: mix rows, in blocks of about 48 MiB of decoded rows (n-grams: n-grams), each epoch anew.
         shuffle_row_groups: permute row groups, each epoch anew.
-        shuffle_row_drop_partitions: cut each row group into so many parts, which are permuted for themselves.
+        shuffle_row_drop_partitions: cut each row group into so many parts, which are permuted for themselves, so that
+            some row groups are read more than once; shuffle_rows mixes better and reads each once.
         predicate: a `PredicateBase`, or anything that `where=` of `make_dataset` takes.
         rowgroup_selector: row groups to read, by an index (see `build_rowgroup_index`).
         num_epochs: epochs of a pass; None for endless.

@@ -100,7 +100,7 @@ class Reader:
 
     def _set_up(self, asked: Asked) -> None:
         stored, self._pool = asked.opened()
-        prepared = prepare(stored, asked.wanted(stored.schema, self._pool))
+        prepared = prepare(stored, asked.wanted(stored, self._pool))
         self.schema: Unischema = prepared.schema
         self.ngram = asked.ngram
         self.dataset = stored

@@ -21,6 +21,7 @@ from tfpetastorm.plan.layout import Samples
 from tfpetastorm.plan.ngram import NGram, ResolvedWindows
 from tfpetastorm.plan.order import Shuffle
 from tfpetastorm.plan.parts import part_of
+from tfpetastorm.plan.tasks import TaskTable
 from tfpetastorm.pool.options import PoolOptions
 from tfpetastorm.read.nulls import Nulls
 from tfpetastorm.read.predicate import AllOf, predicate_of
@@ -35,7 +36,8 @@ from tfpetastorm.storage.dataset import StoredDataset
 @dataclass(frozen=True, eq=False)
 class Wanted:
     """What a reader is asked for, in the engine's terms. batched: whether predicates of the user's own are called with
-    columns. slices: into how many parts each row group is cut, which are permuted for themselves."""
+    columns. slices: into how many parts each row group is cut, which are permuted for themselves. times: int64, how
+    often each row group is read in an epoch."""
 
     fields: Iterable[Any] | None
     ngram: NGram | None
@@ -51,6 +53,7 @@ class Wanted:
     pool: PoolOptions
     cache: Any
     batched: bool
+    times: Array
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,6 +120,8 @@ def prepare(stored: StoredDataset, wanted: Wanted) -> Prepared:
     if windows is not None:
         reader = reader.unselective()
     samples = planned.samples
+    if wanted.times.max(initial=1) > 1:
+        samples = _repeated(samples, wanted.times)
     if wanted.shard.count > 1:
         samples = _part(samples, wanted.shard)
     if not samples.total:
@@ -183,6 +188,17 @@ def _with_predicate(stored: StoredDataset, spec: ReadSpec, wanted: Wanted) -> tu
     if found is None:
         return spec, None
     return replace(spec, where=found if spec.where is None else AllOf((spec.where, found))), None
+
+
+def _repeated(samples: Samples, times: Array) -> Samples:
+    """The samples of each row group as often as `times` says."""
+    if samples.windows is not None:
+        raise OptionError("A file is listed more than once, and n-grams can't come twice; list it once.")
+    table = samples.tasks
+    often = np.repeat(np.arange(len(table)), times[table.row_group])
+    tasks = TaskTable(table.row_group[often], table.start[often], table.stop[often])
+    units = None if samples.units is None else np.arange(len(often))
+    return Samples(tasks, samples.count[often], samples.selected, None, units)
 
 
 def _part(samples: Samples, shard: Shard) -> Samples:
