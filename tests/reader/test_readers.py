@@ -9,6 +9,7 @@ import threading
 import warnings
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -288,7 +289,7 @@ def test_shards_are_disjoint_complete_and_equal(drive, count, seed, batched, par
         # The same rows in every epoch, so that a worker may cache its own.
         assert sorted(found[: len(found) // 2]) == sorted(found[len(found) // 2 :])
         shards.append(found[: len(found) // 2])
-    assert sorted(sum(shards, [])) == list(range(ROWS))
+    assert sorted(chain.from_iterable(shards)) == list(range(ROWS))
     assert {len(shard) for shard in shards} <= {ROWS // count, -(-ROWS // count)}
 
 
@@ -309,7 +310,7 @@ def test_shards_of_n_grams(drive):
             starts = [int(gram[0].id) for gram in reader]
             assert len(starts) == len(reader)
         found.append(starts)
-    assert sorted(sum(found, [])) == list(range(ROWS - 1))
+    assert sorted(chain.from_iterable(found)) == list(range(ROWS - 1))
     assert {len(starts) for starts in found} <= {22, 23}
 
 
@@ -329,7 +330,8 @@ def test_n_grams_are_petastorm_s_and_cross_row_groups(golden):
     with tps.make_reader(folder / "drive_small", ngram, shuffle_row_groups=False) as reader:
         ours = [[int(gram[offset].timestamp) for offset in theirs["offsets"]] for gram in reader]
     assert all(gram in ours for gram in theirs["windows"])
-    assert len(ours) == 3 * 38 > len(theirs["windows"])
+    # Three runs of 40 rows, each with one gap, whatever the row groups.
+    assert len(ours) == 3 * 36 > len(theirs["windows"])
 
 
 def test_shuffled_n_grams_are_whole(drive):
