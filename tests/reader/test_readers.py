@@ -416,8 +416,7 @@ def test_after_an_error_the_same_rows_are_tried_again(drive, tmp_path):
     ) as reader:
         found = []
         with pytest.raises(TfpetastormError, match="not now"):
-            for row in reader:
-                found.append(int(row.id))
+            found.extend(int(row.id) for row in reader)
         with pytest.raises(TfpetastormError, match="not now"):
             next(reader)
         assert not reader.last_row_consumed
