@@ -11,6 +11,7 @@ import numpy as np
 from tfpetastorm.errors import NullValueError, OptionError, Place, TfpetastormError, describe
 from tfpetastorm.read.face import from_face
 from tfpetastorm.read.ops import take
+from tfpetastorm.read.result import arrays_of
 from tfpetastorm.schema.columns import Array, Column, Text
 from tfpetastorm.schema.field import UnischemaField
 
@@ -70,6 +71,14 @@ class NullPolicy:
         for name, treatment in self.treatment.items():
             if treatment is Nulls.MASK and valid_name(name) in names:
                 raise OptionError(f"nulls: the mask of {name!r} would be named like the field {valid_name(name)!r}.")
+
+    @property
+    def key(self) -> str:
+        """Names these treatments and fill values."""
+        fills = {
+            name: [array.tobytes().hex() for array in arrays_of(column)] for name, column in sorted(self._fills.items())
+        }
+        return repr(({name: treatment.value for name, treatment in sorted(self.treatment.items())}, fills))
 
     def keeps(self, name: str) -> bool:
         """Whether the nulls of a field come out as they are."""

@@ -25,6 +25,7 @@ class Counts:
     rows: rows that came out. cells: cells given to a codec. row_groups: row groups fetched (a slice that finds its
     row group at hand fetches none). bytes_fetched: compressed bytes of the column chunks fetched. fetch_seconds,
     decode_seconds, transform_seconds: of workers, waiting for one another included; they don't count for equality.
+    cache_hits, cache_misses: read tasks that a DiskCache had, and had not.
     """
 
     rows: int = 0
@@ -34,6 +35,8 @@ class Counts:
     fetch_seconds: float = field(default=0.0, compare=False)
     decode_seconds: float = field(default=0.0, compare=False)
     transform_seconds: float = field(default=0.0, compare=False)
+    cache_hits: int = 0
+    cache_misses: int = 0
 
     def __add__(self, other: Counts) -> Counts:
         return Counts(
@@ -44,6 +47,8 @@ class Counts:
             self.fetch_seconds + other.fetch_seconds,
             self.decode_seconds + other.decode_seconds,
             self.transform_seconds + other.transform_seconds,
+            self.cache_hits + other.cache_hits,
+            self.cache_misses + other.cache_misses,
         )
 
 

@@ -337,8 +337,8 @@ def _parsed(handle: int, size: int, key: str) -> tuple[dict[str, Any], mmap.mmap
 
 
 def _checksum(parts: Sequence[Any]) -> bytes:
-    """16 bytes that tell whether a header or arrays have changed. Not against forgers, whom the folder keeps out: a hash
-    at the speed of memory, since another would cost as much as decoding a JPEG."""
+    """16 bytes that tell whether a header or arrays have changed. Forgers are kept out by the folder: this is a hash at
+    the speed of memory, since another would cost as much as decoding a JPEG."""
     digest = xxhash.xxh3_128()
     for part in parts:
         digest.update(part)

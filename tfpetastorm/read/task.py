@@ -15,12 +15,14 @@ from tfpetastorm.errors import DamagedDataError, TransformError, UnsafeDataError
 from tfpetastorm.plan.hashing import key64, mix64
 from tfpetastorm.plan.split import Split
 from tfpetastorm.plan.tasks import ReadTask
+from tfpetastorm.read.cache import DiskCache, Kept
 from tfpetastorm.read.face import to_face, without_invalid
 from tfpetastorm.read.fetch import Fetcher, Source
 from tfpetastorm.read.nulls import NullPolicy
 from tfpetastorm.read.ops import concat, empty_column, take
 from tfpetastorm.read.predicate import AllOf, ExpressionPredicate, Predicate, ValuePredicate
 from tfpetastorm.read.result import Counts, Damage, TaskResult
+from tfpetastorm.read.task_cache import TaskCache, transform_name
 from tfpetastorm.read.transform import Change
 from tfpetastorm.schema.codecs import decode_column
 from tfpetastorm.schema.codecs.base import DEFAULT_LIMITS, Limits, bad_cell_error
@@ -37,7 +39,7 @@ class ReadSpec:
 
     schema: all stored fields. fields: the names of those to read, in order. output: the fields that come out, after
     nulls and transform. filter_schema: the types that an expression sees. skip: whether damaged rows are left out and
-    listed, rather than raised.
+    listed, rather than raised. cache: where what is decoded is kept; None for nowhere.
     """
 
     source: Source
@@ -51,6 +53,17 @@ class ReadSpec:
     transform: Change | None = None
     skip: bool = False
     limits: Limits = DEFAULT_LIMITS
+    cache: DiskCache | None = None
+    #: The transform as the cache knows it: found out here, and not by each worker process, whose copy is another.
+    transform_name: str | None = field(init=False, default=None)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "transform_name", transform_name(self))
+
+    @property
+    def shown(self) -> bool:
+        """Whether Python sees what is read, so that text has to be UTF-8: a function, or rows that keep nulls."""
+        return self.nulls.keeps_all or (self.transform is not None and self.transform.function is not None)
 
     @property
     def read_fields(self) -> list[UnischemaField]:
@@ -77,15 +90,27 @@ _KEEP_BYTES = 64 * 1024 * 1024
 
 @dataclass(eq=False)
 class _Progress:
-    """What happens to one task: the damage met and the work done so far."""
+    """What happens to one task: the damage met and the work done so far. known: columns of all its rows, from the
+    cache."""
 
     bad: dict[int, Damage] = field(default_factory=dict)
+    known: dict[str, Column] = field(default_factory=dict)
+    hits: int = 0
+    misses: int = 0
     cells: int = 0
     bytes_fetched: int = 0
     fetches: int = 0
     fetch_seconds: float = 0.0
     decode_seconds: float = 0.0
     transform_seconds: float = 0.0
+
+    def add(self, other: _Progress) -> None:
+        """Counts the work of an attempt, but not the damage it met."""
+        self.cells += other.cells
+        self.bytes_fetched += other.bytes_fetched
+        self.fetches += other.fetches
+        self.fetch_seconds += other.fetch_seconds
+        self.decode_seconds += other.decode_seconds
 
 
 class TaskReader:
@@ -99,6 +124,7 @@ class TaskReader:
         self._metadata = metadata
         self._fetcher = Fetcher(spec.source, metadata)
         self._recycler = Recycler(_KEEP_BYTES)
+        self._cache = None if spec.cache is None else TaskCache(spec, spec.cache)
 
     def unselective(self) -> TaskReader:
         """A reader of all rows, for who knows already which of them pass. This one is closed."""
@@ -116,9 +142,20 @@ class TaskReader:
 
     def _run(self, task: ReadTask) -> TaskResult:
         progress = _Progress()
+        cache = self._cache
+        if cache is not None and cache.keeps_output(task):
+            found = cache.output(task)
+            if found is not None:
+                progress.hits = 1
+                return TaskResult(found.rows, found.columns, (), self._counts(found.rows, progress))
+            progress.misses = 1
         try:
-            numbers, given = self._taken(task, *self._select(task, progress))
-            columns = self._decode(task, numbers, given, progress)
+            kept = self._kept(task, progress)
+            if kept is not None:
+                numbers, columns = self._out_of(kept, task, progress)
+            else:
+                numbers, given = self._taken(task, *self._select(task, progress))
+                columns = self._decode(task, numbers, given, progress)
         except (DamagedDataError, UnsafeDataError) as error:
             if not self.spec.skip:
                 raise
@@ -139,8 +176,52 @@ class TaskReader:
             except TransformError as error:
                 raise TransformError(f"{error} Seen in {place}, rows {task.start} to {task.stop - 1}.") from error
             progress.transform_seconds += time.perf_counter() - started
+        if cache is not None and cache.keeps_output(task) and not progress.bad:
+            cache.keep_output(task, Kept(len(numbers), columns, {}))
         damage = tuple(progress.bad[row] for row in sorted(progress.bad))
         return TaskResult(len(numbers), columns, damage, self._counts(len(numbers), progress), rows)
+
+    def _kept(self, task: ReadTask, progress: _Progress) -> Kept | None:
+        """All rows of a task from the cache, or decoded and put there. None where they are not to be cached, or are
+        damaged: which rows matter is then decided by reading as without a cache."""
+        cache = self._cache
+        if cache is None or cache.keeps_output(task):
+            return None
+        found = cache.rows(task)
+        if found is not None:
+            progress.hits += 1
+            return found
+        progress.misses += 1
+        whole = ReadTask(task.row_group, task.start, task.stop)
+        numbers = np.arange(task.start, task.stop, dtype=np.int64)
+        attempt = _Progress()
+        try:
+            stored = self._fetch(whole, cache.stored, attempt)
+            fetched = {**stored}
+            missing = [item for item, _ in cache.decoded if item.name not in stored]
+            fetched.update(self._fetch(whole, missing, attempt))
+            columns = {
+                item.name: self._column(whole, item, fetched[item.name], numbers, attempt, shown)
+                for item, shown in cache.decoded
+            }
+        except (DamagedDataError, UnsafeDataError):
+            return None
+        finally:
+            progress.add(attempt)
+        if attempt.bad:
+            return None
+        kept = Kept(len(numbers), columns, stored)
+        cache.keep_rows(whole, kept)
+        return kept
+
+    def _out_of(self, kept: Kept, task: ReadTask, progress: _Progress) -> tuple[Array, dict[str, Column]]:
+        """Of rows from the cache, the numbers and columns of those that come out and that the task takes."""
+        progress.known = kept.columns
+        numbers, _ = self._taken(task, self._select(task, progress, kept.stored)[0], {})
+        columns = {name: kept.columns[name] for name in self.spec.fields}
+        if len(numbers) == kept.rows:
+            return numbers, columns
+        return numbers, {name: take(column, numbers - task.start) for name, column in columns.items()}
 
     def count(self, task: ReadTask) -> TaskResult:
         """How many rows of a task come out, reading just what decides it; the result has no columns."""
@@ -192,8 +273,12 @@ class TaskReader:
 
     # ------------------------------------------------------------------ steps
 
-    def _select(self, task: ReadTask, progress: _Progress) -> tuple[Array, dict[str, pa.Array]]:
-        """The row numbers that come out (int64, in the row group) and the arrays read to decide it, cut to them."""
+    def _select(
+        self, task: ReadTask, progress: _Progress, stored: dict[str, pa.Array] | None = None
+    ) -> tuple[Array, dict[str, pa.Array]]:
+        """The row numbers that come out (int64, in the row group) and the arrays read to decide it, cut to them.
+
+        stored: the arrays, where they are at hand; then only those of fields that are not in `progress.known`."""
         spec = self.spec
         numbers = np.arange(task.start, task.stop, dtype=np.int64)
         if not spec.selects:
@@ -204,9 +289,9 @@ class TaskReader:
             ordinal = int(spec.source.inventory.row_group_ordinal[task.row_group])
             mask &= spec.split.rows_of(file.name, ordinal, task.start, task.stop)
         fields = spec.selecting_fields
-        arrays = self._fetch(task, fields, progress)
+        arrays = self._fetch(task, fields, progress) if stored is None else stored
         if spec.split is not None and spec.split.by not in ("row", "row_group"):
-            column = self._column(task, spec.schema.fields[spec.split.by], arrays[spec.split.by], numbers, progress)
+            column = self._seen(task, spec.split.by, arrays, numbers, progress, False)
             decimal = spec.schema.fields[spec.split.by].kind == "decimal"
             mask &= spec.split.contains(value_hashes(column, key64("split", spec.split.salt), decimal))
         if spec.where is not None:
@@ -232,8 +317,10 @@ class TaskReader:
         self, task: ReadTask, where: Predicate, arrays: dict[str, pa.Array], numbers: Array, progress: _Progress
     ) -> Array:
         if isinstance(where, AllOf):
-            masks = [self._passes(task, part, arrays, numbers, progress) for part in where.parts]
-            return np.logical_and.reduce(masks)
+            passed: Array = np.ones(len(numbers), bool)
+            for part in where.parts:
+                passed &= self._passes(task, part, arrays, numbers, progress)
+            return passed
         if isinstance(where, ExpressionPredicate):
             try:
                 table = {name: self._plain(self.spec.schema.fields[name], arrays[name]) for name in where.fields}
@@ -242,16 +329,22 @@ class TaskReader:
                 place = self.spec.source.place(task.row_group)
                 raise TransformError(f"where= can't be evaluated ({place}): {error}") from error
         if isinstance(where, ValuePredicate):
-            columns = {
-                name: self._column(task, self.spec.schema.fields[name], arrays[name], numbers, progress, shown=True)
-                for name in where.fields
-            }
+            columns = {name: self._seen(task, name, arrays, numbers, progress, True) for name in where.fields}
             return where.mask_of_columns(columns, len(numbers))
         given = []
         for name in where.fields:
             stored = self.spec.schema.fields[name]
-            given.append(to_face(self._column(task, stored, arrays[name], numbers, progress, shown=True), stored))
+            given.append(to_face(self._seen(task, name, arrays, numbers, progress, True), stored))
         return where.mask_of(given, len(numbers))
+
+    def _seen(
+        self, task: ReadTask, name: str, arrays: dict[str, pa.Array], numbers: Array, progress: _Progress, shown: bool
+    ) -> Column:
+        """A column by which rows are selected, of all rows of a task."""
+        known = progress.known.get(name)
+        if known is not None:
+            return known
+        return self._column(task, self.spec.schema.fields[name], arrays[name], numbers, progress, shown)
 
     def _plain(self, item: UnischemaField, array: pa.Array) -> pa.Array:
         """An array as an expression expects it: a file may lack the column, or store a narrower type."""
@@ -267,7 +360,7 @@ class TaskReader:
         fields: list[UnischemaField] | None = None,
     ) -> dict[str, Column]:
         """The columns of `fields`, or of those that the spec says."""
-        shown = fields is None and self._shown
+        shown = fields is None and self.spec.shown
         fields = self.spec.read_fields if fields is None else fields
         missing = [item for item in fields if item.name not in given]
         arrays = dict(given)
@@ -280,12 +373,6 @@ class TaskReader:
         if not len(numbers):
             return {item.name: empty_column(item) for item in fields}
         return {item.name: self._column(task, item, arrays[item.name], numbers, progress, shown) for item in fields}
-
-    @property
-    def _shown(self) -> bool:
-        """Whether Python sees what is read, so that text has to be UTF-8: a function, or rows that keep nulls."""
-        spec = self.spec
-        return spec.nulls.keeps_all or (spec.transform is not None and spec.transform.function is not None)
 
     def _fetch(self, task: ReadTask, fields: list[UnischemaField], progress: _Progress) -> dict[str, pa.Array]:
         if not fields:
@@ -339,6 +426,8 @@ class TaskReader:
             progress.fetch_seconds,
             progress.decode_seconds,
             progress.transform_seconds,
+            progress.hits,
+            progress.misses,
         )
 
 

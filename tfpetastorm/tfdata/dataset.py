@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -22,9 +23,11 @@ from tfpetastorm.plan.order import Shuffle
 from tfpetastorm.plan.position import Position
 from tfpetastorm.plan.split import Split
 from tfpetastorm.pool.options import PoolOptions
+from tfpetastorm.read.cache import DiskCache
 from tfpetastorm.read.result import Damage
 from tfpetastorm.read.task import ReadSpec, TaskReader
 from tfpetastorm.read.transform import Transform
+from tfpetastorm.read.transform_spec import TransformSpec
 from tfpetastorm.schema.codecs.base import Codec
 from tfpetastorm.storage.dataset import StoredDataset
 from tfpetastorm.storage.inventory import DataFile
@@ -84,7 +87,8 @@ def make_dataset(
     start: Position | None = None,
     where: Any = None,
     split: Split | tuple[str, float] | None = None,
-    transform: Transform | Callable[[dict[str, Any]], Mapping[str, Any]] | None = None,
+    transform: Transform | TransformSpec | Callable[[dict[str, Any]], Mapping[str, Any]] | None = None,
+    cache: DiskCache | str | os.PathLike[str] | None = None,
     nulls: Any = "error",
     ragged: Any = "ragged",
     on_error: str | Skip = "raise",
@@ -120,7 +124,9 @@ def make_dataset(
         where: the rows to read: tuples such as `[("speed", ">", 2.0)]` (a list of lists is an or of ands), a
             `pyarrow.compute` expression, a function whose parameters are names of fields, or a `ColumnPredicate`.
         split: ("train", 0.9), ("test", 0.1) or a `Split`: rows chosen by a stable hash.
-        transform: a NumPy function on columns that runs in the pool, or a `Transform`, which declares changed fields.
+        transform: a NumPy function on columns that runs in the pool, or a `Transform`, which declares changed fields;
+            or a `TransformSpec`, whose function gets pandas DataFrames.
+        cache: a `DiskCache`, or the path of one, that keeps what was decoded for further epochs and processes.
         nulls: "error"; "mask" adds a bool field `<name>_valid`; or a mapping from fields to fill values.
         ragged: "ragged", "pad", or a mapping from fields to "pad" or a size (see `Padding`).
         on_error: "raise", or `Skip(budget=...)` to leave damaged rows out.
@@ -166,8 +172,23 @@ def make_dataset(
     ledger.add(lost)
     labels = [] if label is None else [label] if isinstance(label, str) else list(label)
     spec, windows = specify(
-        stored, fields, labels, where=where, split=split, transform=transform, nulls=nulls, skip=skip, ngram=ngram
+        stored,
+        fields,
+        labels,
+        where=where,
+        split=split,
+        transform=transform,
+        nulls=nulls,
+        skip=skip,
+        ngram=ngram,
+        cache=cache,
     )
+    nullable = [field.name for field in spec.output if field.nullable]
+    if nullable:
+        raise OptionError(
+            f"The fields {nullable} come out nullable, and TensorFlow has no nulls: choose what they become with "
+            "nulls=, and declare a transform's edit_fields without nullable."
+        )
     structure = Structure.of(label if label is None or isinstance(label, str) else tuple(label), names_of(spec))
     division = division_of(choice, batch_size, even, drop_remainder)
     forming = Forming.of(windows, structure, spec, Shuffle.of(shuffle).rows)
