@@ -1,4 +1,4 @@
-"""The command line: `tfpetastorm info`, `head` and `shuffle-quality`. Nothing here needs TensorFlow."""
+"""The command line. Nothing here needs TensorFlow, but for measuring it."""
 
 from tfpetastorm.cli.main import main
 

@@ -24,6 +24,7 @@ from tfpetastorm.cli.rows import first_rows
 from tfpetastorm.cli.shared import bar, count, open_stored, page, parts, say, show_warning, size
 from tfpetastorm.cli.shuffle_quality import compare
 from tfpetastorm.cli.text import printable
+from tfpetastorm.cli.throughput import add_throughput
 from tfpetastorm.errors import TfpetastormError
 from tfpetastorm.plan.order import Shuffle
 
@@ -102,6 +103,7 @@ def _parser() -> argparse.ArgumentParser:
 
     add_copy(commands, common)
     add_generate_metadata(commands, common)
+    add_throughput(commands, common)
     return parser
 
 

@@ -10,8 +10,9 @@ import sys
 from collections.abc import Sequence
 
 from tfpetastorm.errors import OptionError
-from tfpetastorm.etl import dataset_metadata, rowgroup_indexing
 from tfpetastorm.storage.opening import open_dataset
+
+from . import dataset_metadata, rowgroup_indexing
 
 
 def _main(args: Sequence[str]) -> None:
