@@ -1,4 +1,5 @@
-"""Whatever README and docs/ show is run here, and has to do what it says.
+"""Whatever README and docs/ show is run here, and has to do what it says. Pages that need other frameworks are run in
+`tests/frameworks/`, in the environment that has them.
 
 In each file, ```python blocks run in order in one namespace and one empty folder. A comment behind a `print(...)` is
 part of what it has to print. Set-up that a reader need not see stands in an HTML comment that begins with
@@ -26,6 +27,9 @@ _BLOCK = re.compile(
     r"^```(?P<kind>[a-z]*)\n(?P<code>.*?)^```$|^<!-- setup\n(?P<setup>.*?)^-->$", re.MULTILINE | re.DOTALL
 )
 _PRINTED = re.compile(r"^\s*print\(.*\)\s{2}# (.+)$", re.MULTILINE)
+
+
+ELSEWHERE = ["frameworks.md"]
 
 
 @dataclass(frozen=True)
@@ -93,18 +97,23 @@ def run_console(block: Block, path: Path, folder: Path) -> None:
         )
 
 
-@pytest.mark.filterwarnings("ignore:.*shuffle=True.*:UserWarning")
-@pytest.mark.parametrize("path", pages(), ids=lambda path: path.name)
-def test_snippets_do_what_they_say(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
+def run_page(path: Path, folder: Path) -> None:
+    """Runs all blocks of a page; `folder` is the empty one in which this process works."""
     namespace: dict[str, object] = {"__name__": "__main__"}
     for block in blocks(path.read_text(encoding="utf-8")):
         if block.kind in ("python", "setup"):
             run_python(block, path, namespace)
         elif block.kind == "console":
-            run_console(block, path, tmp_path)
+            run_console(block, path, folder)
         else:
             assert block.kind in ("", "sh", "text", "json"), f"{path.name}:{block.line}: what is ```{block.kind}?"
+
+
+@pytest.mark.filterwarnings("ignore:.*shuffle=True.*:UserWarning")
+@pytest.mark.parametrize("path", [page for page in pages() if page.name not in ELSEWHERE], ids=lambda path: path.name)
+def test_snippets_do_what_they_say(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    run_page(path, tmp_path)
 
 
 def test_the_readme_is_short_and_starts_with_code() -> None:

@@ -222,6 +222,7 @@ def test_worker_processes_divide_the_steps(url: Path, workers: int, shuffle: Any
         map(tuple, (batch["id"].tolist() for batch in shared))
     )
     assert ids(loaded(dataset, workers)) == ids(shared)
+    assert {len(batch["id"]) for batch in shared[:-1]} == {batch_size}
     for batch in shared:
         for place, row in enumerate(batch["id"].tolist()):
             assert batch["points"][place].tolist() == [[row, row]] * (row % 4)

@@ -29,9 +29,11 @@ class WorkerPlan(EpochPlan):
     def _layout(self, epoch: int) -> Layout:
         take = self.division.take(Stretch.of([(0, self.samples.total)]), self.shard)
         size, steps = self.division.local(self.shard), self.division.steps(self.samples.total)
-        # The first workers make one step more, so that batches end with the first worker's turn or after.
         base, rest = divmod(steps, self.workers)
-        begin = base * self.worker + min(self.worker, rest)
+        # Taken in turn, the workers before `rest` give one step more. The one whose turn is the last has the last
+        # interval, so that a short batch comes last.
+        place = (self.worker - rest) % self.workers
+        begin = base * place + max(0, place - (self.workers - rest))
         end = begin + base + (self.worker < rest)
         lo, hi = begin * size, min(end * size, take.total)
         real = take.stretch.total
