@@ -7,6 +7,7 @@ import threading
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ import pyarrow as pa
 
 from tfpetastorm.errors import DatasetWarning, OptionError, describe
 from tfpetastorm.read.layout import Layout, array_at, column_at
-from tfpetastorm.read.store import FileStore, Policy
+from tfpetastorm.read.store import FOLDER, FileStore, Policy
 from tfpetastorm.schema.columns import Column, Text
 
 
@@ -102,6 +103,16 @@ class DiskCache:
     def __len__(self) -> int:
         """How many entries there are now."""
         return len(self.store)
+
+    @property
+    def folder(self) -> Path:
+        """The folder of our own in `path`."""
+        return Path(self.path) / FOLDER
+
+    def close(self) -> None:
+        """Lets go of the folder; a later use opens it again, and makes it if it has gone."""
+        with self._lock:
+            self._opened = None
 
     def clear(self) -> None:
         """Removes all entries. What is in use stays whole for who uses it."""

@@ -46,7 +46,7 @@ _MAGIC = b"tfpcach1"
 #: Magic, bytes of the header, bytes of the arrays, checksum.
 _PREFIX = struct.Struct("<8sQQ16s")
 #: The folder in the one that users name, so that only our own files are ever removed. Changes with the form of entries.
-_FOLDER = "tfpetastorm-cache-1"
+FOLDER = "tfpetastorm-cache-1"
 #: Linux takes at most this many buffers in one writev (IOV_MAX).
 _MAX_BUFFERS = 1024
 #: A folder that is full and keeps what it has is counted again no sooner than this.
@@ -68,7 +68,7 @@ class FileStore:
     def __init__(self, path: str | os.PathLike[str], size_limit_bytes: int, policy: Policy) -> None:
         self.limit = size_limit_bytes
         self.policy = policy
-        self.folder = Path(path) / _FOLDER
+        self.folder = Path(path) / FOLDER
         self._entries = self.folder / "entries"
         self._written = self.folder / "written"
         self._counted_at = -_RECOUNT_SECONDS

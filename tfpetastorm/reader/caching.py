@@ -20,6 +20,6 @@ def cache_of(kind: Any, location: Any, size_limit: Any, row_size: Any, settings:
     if kind != "local-disk":
         raise OptionError(f"Unknown cache_type {kind!r}: there are 'null' and 'local-disk'.")
     # Imported here: most readers keep nothing.
-    from tfpetastorm.read.cache import LocalDiskCache
+    from tfpetastorm.read.local_disk_cache import LocalDiskCache
 
     return LocalDiskCache(location, size_limit, row_size, **settings or {})
