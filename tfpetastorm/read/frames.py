@@ -29,8 +29,8 @@ def import_pandas() -> Any:
         import pandas as pd
     except ImportError:
         raise OptionError(
-            "A TransformSpec on batches is given pandas DataFrames, and pandas is not installed: "
-            "pip install tfpetastorm[pandas]. A tfpetastorm.Transform on arrays does without."
+            "On batches, a TransformSpec and predicates of your own are given pandas columns, and pandas is not "
+            "installed: pip install pandas. A tfpetastorm.Transform, or a ColumnPredicate, on arrays does without."
         ) from None
     return pd
 

@@ -25,6 +25,7 @@ from tfpetastorm.read.predicates import (
     in_set,
 )
 from tfpetastorm.schema.codecs import ScalarCodec, decode_column
+from tfpetastorm.schema.codecs.buffers import physical_dtype
 from tfpetastorm.schema.columns import Column
 from tfpetastorm.schema.field import UnischemaField
 
@@ -119,9 +120,9 @@ def _is_in(stored: Stored, name: str, values: Any, with_null: bool) -> Bounds:
     found: list[Any] = list(items)
     outside: pc.Expression | None = None
     if field.kind == "number":
-        if pa.types.is_float16(kind) or not (pa.types.is_primitive(kind) and not pa.types.is_temporal(kind)):
+        storage: np.dtype[Any] | None = np.dtype(np.bool_) if pa.types.is_boolean(kind) else physical_dtype(kind)
+        if storage is None or pa.types.is_float16(kind) or pa.types.is_temporal(kind):
             return Bounds()
-        storage = np.dtype(kind.to_pandas_dtype())
         if storage.kind in "iu" and field.dtype.kind in "iu" and not np.can_cast(storage, field.dtype):
             # What the field can't hold wraps around when decoded, so it may become one of the values.
             info = np.iinfo(field.dtype)
@@ -221,8 +222,9 @@ def _partition_column(stored: Stored, name: str, values: list[Any]) -> Column:
 
 def _arrow(values: list[Any], kind: pa.DataType) -> pa.Array:
     if pa.types.is_timestamp(kind):
-        instants = np.array([np.datetime64("NaT") if value is None else value for value in values], "datetime64")
-        return pa.array(instants, from_pandas=True).cast(kind)
+        instants = np.array([np.datetime64("NaT") if value is None else value for value in values])
+        instants = instants.astype(f"datetime64[{kind.unit}]")
+        return pa.array(instants.astype(np.int64), mask=np.isnat(instants)).cast(kind)
     return pa.array(values, kind)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
@@ -14,6 +13,7 @@ import pyarrow.compute as pc
 
 from tfpetastorm.errors import OptionError, TransformError, describe
 from tfpetastorm.read.exact import exact_array, exact_items
+from tfpetastorm.read.frames import frame_of
 from tfpetastorm.read.predicates import (
     PredicateBase,
     in_intersection,
@@ -221,9 +221,12 @@ def _truth(said: Any) -> bool:
 
 
 def _called_on_frame(predicate: PredicateBase, given: Given) -> Array:
-    frame = frame_of(given, list(predicate.get_fields()))
+    wanted = predicate.get_fields()
+    frame = frame_of([field for name, field in given.fields.items() if name in wanted], dict(given.columns), given.rows)
     said = predicate.do_include(frame)
-    mask = np.asarray(said)
+    # Of integers with nulls that no float holds, pandas may say neither true nor false.
+    unsure = str(getattr(said, "dtype", "")) == "boolean"
+    mask = said.to_numpy(dtype=bool, na_value=False) if unsure else np.asarray(said)
     if mask.dtype == object and mask.shape == (given.rows,) and all(isinstance(x, (bool, np.bool_)) for x in mask):
         mask = mask.astype(bool)  # so do comparisons of pandas columns of objects come, in part
     if mask.shape != (given.rows,) or mask.dtype != bool:
@@ -235,32 +238,3 @@ def _called_on_frame(predicate: PredicateBase, given: Given) -> Array:
             )
         )
     return mask
-
-
-def frame_of(given: Given, names: Iterable[str]) -> Any:
-    """A pandas DataFrame of some columns: scalars of numbers and times as NumPy has them, with NaN for null where
-    there is one; all else as objects."""
-    try:
-        pd: Any = importlib.import_module("pandas")
-    except ImportError as error:
-        raise OptionError(
-            "Predicates of your own get pandas columns here, and pandas is not installed. Install it, or use a "
-            "function of NumPy columns: where=lambda speed: speed > 2."
-        ) from error
-    series = {}
-    for name in names:
-        field, column = given.fields[name], given.columns[name]
-        values = column.values
-        if not field.shape and not isinstance(values, Text):
-            series[name] = pd.Series(values)
-            if column.valid is not None:
-                series[name] = series[name].where(column.valid)
-        else:
-            cells = cells_of(field, column)
-            if field.kind == "text" and not field.shape:
-                cells = [None if cell is None else str(cell) for cell in cells]
-            objects = np.empty(len(cells), object)
-            for row, cell in enumerate(cells):
-                objects[row] = cell
-            series[name] = pd.Series(objects, dtype=object)
-    return pd.DataFrame(series, columns=list(series))

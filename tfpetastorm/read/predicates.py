@@ -177,6 +177,8 @@ class in_pseudorandom_split(PredicateBase):  # noqa: N801
 
     def has(self, value: Any) -> bool:
         """Whether a value falls into the part."""
+        if isinstance(value, np.datetime64) and np.datetime_data(value.dtype)[0] == "ns":
+            value = value.astype("datetime64[us]")  # petastorm's reader gives no finer ones, and texts show the unit
         digest = hashlib.md5(str(value).encode(), usedforsecurity=False).hexdigest()
         return self.low <= int(digest, 16) % sys.maxsize < self.high
 
