@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import math
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,7 @@ def check_threshold(threshold: Any) -> None:
         return
     if isinstance(threshold, (dt.timedelta, np.timedelta64)):
         number: Any = _attoseconds(threshold)
-    elif isinstance(threshold, (int, float, np.integer, np.floating)) and not isinstance(threshold, bool):
+    elif isinstance(threshold, (int, float, Decimal, np.integer, np.floating)) and not isinstance(threshold, bool):
         number = threshold
         if not isinstance(threshold, (int, np.integer)) and not math.isfinite(threshold):
             raise OptionError(
