@@ -18,6 +18,7 @@ import base64
 import hashlib
 import json
 import math
+import re
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from typing import Any
@@ -45,6 +46,7 @@ from tfpetastorm.storage.selectors import RowGroupSelectorBase
 INDEX_NAME = "_tfpetastorm_index.json"
 VERSION = 1
 
+_INSTANT = re.compile(r"-?\d{4,6}-\d\d-\d\d(T[\d:.]+)?")
 _REMEDY = "Build it anew with build_rowgroup_index."
 
 
@@ -248,7 +250,7 @@ def _value_from_json(stored: Any) -> Any:
         return base64.b64decode(text, validate=True)
     if kind == "decimal":
         return Decimal(text)
-    if kind == "datetime":
+    if kind == "datetime" and _INSTANT.fullmatch(text):
         return index_key(np.datetime64(text))
     raise ValueError(f"a value of type {kind!r}")
 
