@@ -189,7 +189,7 @@ _ARRAYS = {
 
 
 def _values(kind: pa.DataType, random: np.random.Generator) -> pa.Array:
-    ticks = random.integers(-100, 100, 40)
+    ticks: Any = random.integers(-100, 100, 40)
     if pa.types.is_unsigned_integer(kind):
         ticks = np.abs(ticks).astype(np.uint64) + np.uint64(2**kind.bit_width - 200 if kind.bit_width > 8 else 0)
     if pa.types.is_decimal(kind):

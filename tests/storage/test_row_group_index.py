@@ -93,7 +93,7 @@ def test_a_stored_index_is_keyed_by_file_and_row_group(store: Path) -> None:
 
 def test_values_of_any_spelling_find_their_row_groups(store: Path) -> None:
     build_rowgroup_index(store, indexers=indexers())
-    for name, spellings in {
+    several: dict[str, list[Any]] = {
         "by id": [12, 12.0, np.int8(12), np.float64(12), Decimal(12)],
         "by price": [Decimal("1.75"), 1.75, Decimal("1.7500")],
         "by when": [
@@ -105,7 +105,8 @@ def test_values_of_any_spelling_find_their_row_groups(store: Path) -> None:
         "by name": ["name-3", np.str_("name-3")],
         "by raw": [b"\xff\x005", np.bytes_(b"\xff\x005")],
         "by flag": [True, np.bool_(True), 1],
-    }.items():
+    }
+    for name, spellings in several.items():
         groups = [chosen(store, SingleIndexSelector(name, [value])) for value in spellings]
         assert groups[0], name
         assert all(found == groups[0] for found in groups), name

@@ -46,7 +46,7 @@ from tfpetastorm.storage.selectors import RowGroupSelectorBase
 INDEX_NAME = "_tfpetastorm_index.json"
 VERSION = 1
 
-_INSTANT = re.compile(r"-?\d{4,6}-\d\d-\d\d(T[\d:.]+)?")
+_INSTANT = re.compile(r"-?\d{4,6}-\d\d-\d\d(T\d\d:\d\d:\d\d(\.\d{1,9})?)?")
 _REMEDY = "Build it anew with build_rowgroup_index."
 
 
