@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from benchmarks import drive, planning, references, seeking
+from benchmarks import caching, drive, planning, references, seeking
 from benchmarks.datasets import NUMERIC, STRING, dataset
 from benchmarks.measure import Outcome, Round, alternate, time_call, time_dataset
 
@@ -195,6 +195,14 @@ CONTESTS = {
     "jpeg-opencv": Contest(
         "the same without the extra jpeg: OpenCV v. OpenCV from memory",
         "images", None, ("images",), _opencv_against_itself,
+    ),
+    "disk-cache": Contest(
+        "224 × 224 JPEGs, an epoch from the disk cache v. the first, which fills it",
+        "images", 3, ("images",), caching.second_against("filling"),
+    ),
+    "disk-cache-plain": Contest(
+        "224 × 224 JPEGs, an epoch from the disk cache v. one without a cache",
+        "images", None, ("images",), caching.second_against("plain"),
     ),
     "processes": Contest(
         "process pool v. thread pool, 18 columns in batches of 8,192",
