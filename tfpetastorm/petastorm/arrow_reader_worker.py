@@ -13,11 +13,18 @@ from tfpetastorm.schema.codecs.base import bad_cell_error
 from tfpetastorm.schema.columns import Array
 from tfpetastorm.schema.unischema import Unischema
 
-__all__ = ["ArrowReaderWorker", "convert_arrow_table_to_numpy_dict"]
+__all__ = ["ArrowReaderWorker", "ArrowReaderWorkerResultsQueueReader", "convert_arrow_table_to_numpy_dict"]
 
 
 class ArrowReaderWorker:
     """Replaced: workers are this library's own. Raises ReplacedError, which shows the call that takes its place."""
+
+    def __init__(self, *_: Any, **__: Any) -> None:
+        _replaced()
+
+
+class ArrowReaderWorkerResultsQueueReader:
+    """Replaced: raises ReplacedError, which shows the call that takes its place."""
 
     def __init__(self, *_: Any, **__: Any) -> None:
         _replaced()
@@ -43,4 +50,3 @@ def convert_arrow_table_to_numpy_dict(result_table: pa.Table, schema: Unischema)
 
 def _replaced() -> NoReturn:
     raise ReplacedError("Petastorm's workers are gone. Use make_batch_reader(url), or tfpetastorm.make_dataset(url).")
-

@@ -14,7 +14,14 @@ from tfpetastorm.storage.metadata import PETASTORM_UNISCHEMA_KEY, UNISCHEMA_KEY
 from tfpetastorm.upkeep.folder import look
 from tfpetastorm.upkeep.metadata import generate_metadata
 
-__all__ = ["generate_petastorm_metadata", "main"]
+__all__ = ["example_text", "generate_petastorm_metadata", "main"]
+
+example_text = """Example:
+
+python -m tfpetastorm.etl.petastorm_generate_metadata \\
+    --dataset_url file:///path/to/dataset \\
+    --unischema_class package.module.HelloWorldSchema
+"""
 
 
 def generate_petastorm_metadata(
@@ -54,7 +61,10 @@ def main() -> None:
 
 def _main(args: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(
-        prog="petastorm_generate_metadata", description="Adds metadata to Parquet that has none."
+        prog="petastorm_generate_metadata",
+        description="Adds metadata to Parquet that has none.",
+        epilog=example_text,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--dataset_url", required=True, help="the folder of the dataset")
     parser.add_argument("--unischema_class", help="the full name of its Unischema, if it holds none")

@@ -1,0 +1,1 @@
+"""`petastorm.pyarrow_helpers`."""
