@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from tfpetastorm.errors import DatasetError as DatasetError
     from tfpetastorm.errors import NoDataAvailableError as NoDataAvailableError
     from tfpetastorm.errors import TfpetastormError as TfpetastormError
+    from tfpetastorm.feed.index_building import build_rowgroup_index as build_rowgroup_index
     from tfpetastorm.feed.skip import Skip as Skip
     from tfpetastorm.plan.ngram import NGram as NGram
     from tfpetastorm.plan.ngram import Window as Window
@@ -22,8 +23,16 @@ if TYPE_CHECKING:
     from tfpetastorm.plan.position import Position as Position
     from tfpetastorm.plan.split import Split as Split
     from tfpetastorm.pool.options import PoolOptions as PoolOptions
+    from tfpetastorm.read.cache import DiskCache as DiskCache
     from tfpetastorm.read.nulls import Nulls as Nulls
     from tfpetastorm.read.predicate import ColumnPredicate as ColumnPredicate
+    from tfpetastorm.read.predicates import PredicateBase as PredicateBase
+    from tfpetastorm.read.predicates import in_intersection as in_intersection
+    from tfpetastorm.read.predicates import in_lambda as in_lambda
+    from tfpetastorm.read.predicates import in_negate as in_negate
+    from tfpetastorm.read.predicates import in_pseudorandom_split as in_pseudorandom_split
+    from tfpetastorm.read.predicates import in_reduce as in_reduce
+    from tfpetastorm.read.predicates import in_set as in_set
     from tfpetastorm.read.transform import Transform as Transform
     from tfpetastorm.read.transform_spec import TransformSpec as TransformSpec
     from tfpetastorm.reader.factories import make_batch_reader as make_batch_reader
@@ -39,7 +48,15 @@ if TYPE_CHECKING:
     from tfpetastorm.schema.field import UnischemaField as UnischemaField
     from tfpetastorm.schema.generate import generate_datapoint as generate_datapoint
     from tfpetastorm.schema.unischema import Unischema as Unischema
+    from tfpetastorm.storage.indexers import FieldNotNullIndexer as FieldNotNullIndexer
+    from tfpetastorm.storage.indexers import RowGroupIndexerBase as RowGroupIndexerBase
+    from tfpetastorm.storage.indexers import SingleFieldIndexer as SingleFieldIndexer
     from tfpetastorm.storage.opening import open_dataset as open_dataset
+    from tfpetastorm.storage.selectors import DifferenceIndexSelector as DifferenceIndexSelector
+    from tfpetastorm.storage.selectors import IntersectIndexSelector as IntersectIndexSelector
+    from tfpetastorm.storage.selectors import RowGroupSelectorBase as RowGroupSelectorBase
+    from tfpetastorm.storage.selectors import SingleIndexSelector as SingleIndexSelector
+    from tfpetastorm.storage.selectors import UnionIndexSelector as UnionIndexSelector
     from tfpetastorm.storage.writer import DatasetWriter as DatasetWriter
     from tfpetastorm.tfdata.dataset import close as close
     from tfpetastorm.tfdata.dataset import make_dataset as make_dataset
@@ -64,6 +81,9 @@ _HOMES = {
     "CompressedNdarrayCodec": "schema.codecs",
     "DatasetError": "errors",
     "DatasetWriter": "storage.writer",
+    "DifferenceIndexSelector": "storage.selectors",
+    "FieldNotNullIndexer": "storage.indexers",
+    "IntersectIndexSelector": "storage.selectors",
     "Monitor": "tfdata.monitor",
     "NGram": "plan.ngram",
     "NdarrayCodec": "schema.codecs",
@@ -71,22 +91,35 @@ _HOMES = {
     "Nulls": "read.nulls",
     "PoolOptions": "pool.options",
     "Position": "plan.position",
+    "PredicateBase": "read.predicates",
     "Reader": "reader.reader",
+    "RowGroupIndexerBase": "storage.indexers",
+    "RowGroupSelectorBase": "storage.selectors",
     "ScalarCodec": "schema.codecs",
     "Shuffle": "plan.order",
+    "SingleFieldIndexer": "storage.indexers",
+    "SingleIndexSelector": "storage.selectors",
     "Skip": "feed.skip",
     "Split": "plan.split",
     "TensorCodec": "schema.codecs",
     "TfpetastormError": "errors",
     "Transform": "read.transform",
     "TransformSpec": "read.transform_spec",
+    "UnionIndexSelector": "storage.selectors",
     "Unischema": "schema.unischema",
     "UnischemaField": "schema.field",
     "WeightedSamplingReader": "reader.weighted",
     "Window": "plan.ngram",
+    "build_rowgroup_index": "feed.index_building",
     "close": "tfdata.dataset",
     "copy_dataset": "upkeep.copying",
     "generate_datapoint": "schema.generate",
+    "in_intersection": "read.predicates",
+    "in_lambda": "read.predicates",
+    "in_negate": "read.predicates",
+    "in_pseudorandom_split": "read.predicates",
+    "in_reduce": "read.predicates",
+    "in_set": "read.predicates",
     "make_batch_reader": "reader.factories",
     "make_dataset": "tfdata.dataset",
     "make_petastorm_dataset": "tfdata.from_reader",
