@@ -111,8 +111,7 @@ def test_appended_rows_are_listed_too(spark: Any, dataset_path: Path) -> None:
 
 
 def test_row_groups_are_as_large_as_asked_for(spark: Any, dataset_path: Path) -> None:
-    # Parquet looks at the size after every 100 rows at the earliest.
-    write(spark, dataset_path.as_uri(), range(256), row_group_size_mb=0.001)
+    write(spark, dataset_path.as_uri(), range(60), row_group_size_mb=0.001)
     assert len(tps.open_dataset(dataset_path).row_groups) > 4
 
 

@@ -17,7 +17,10 @@ def parquet_settings(
         "parquet.summary.metadata.level": "ALL" if use_summary_metadata else "NONE",
         # A summary that can't be written is an error, not silence.
         "parquet.summary.metadata.propagate-errors": "true",
-        # Few large rows can exceed a row group's size many times before Parquet looks at it first.
+        # Parquet looks at a row group's size first after so many rows. It looks at 100 of its own accord, which can be
+        # many times the size if rows are images.
+        "parquet.page.size.row.check.min": "3",
+        # What some builds of Parquet call the same.
         "parquet.block.size.row.check.min": "3",
         "parquet.row-group.size.row.check.min": "3",
     }
