@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import pickle
+import resource
 from collections import Counter
+from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -347,3 +349,50 @@ def test_repeating_fills_up_with_rows(url: Path) -> None:
 def test_options_that_cannot_work(url: Path, options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         ParquetDataset(url, **options)
+
+
+@pytest.fixture
+def few_files() -> Iterator[None]:
+    """This process, and those that it forks, may have 512 files open."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (512, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.usefixtures("few_files")
+def test_a_batch_travels_in_one_piece_however_many_tensors_it_has(dataset_path: Path) -> None:
+    """PyTorch would need an open file for each of 5,000 rows."""
+    schema = tps.Unischema(
+        "S",
+        [
+            tps.UnischemaField("id", np.int64, ()),
+            tps.UnischemaField("v", np.float32, (None,), tps.NdarrayCodec()),
+            tps.UnischemaField("m", np.uint16, (None, None), tps.NdarrayCodec()),
+            tps.UnischemaField("flag", np.bool_, ()),
+            tps.UnischemaField("half", np.float16, (2, 3), tps.NdarrayCodec()),
+            tps.UnischemaField("words", np.str_, (None,)),
+        ],
+    )
+    count = 5000
+    with tps.DatasetWriter(dataset_path, schema, row_group_rows=1000) as writer:
+        for row in range(count):
+            writer.write({
+                "id": row, "v": np.full(row % 3, row, np.float32), "m": np.full((row % 2, 3), row, np.uint16),
+                "flag": row % 2 == 0, "half": np.full((2, 3), row % 100, np.float16),
+                "words": np.array(["a"] * (row % 3), np.str_),
+            })  # fmt: skip
+    dataset = ParquetDataset(dataset_path, batch_size=count)
+    (alone,) = dataset
+    (sent,) = loaded(dataset, 1)
+    assert type(sent) is dict
+    assert list(sent) == list(alone)
+    for name in ("id", "flag", "half"):
+        assert sent[name].dtype == alone[name].dtype
+        assert torch.equal(sent[name], alone[name])
+    assert sent["words"] == alone["words"]
+    for row in range(count):
+        assert sent["v"][row].tolist() == [row] * (row % 3)
+        assert [part.tolist() for part in sent["m"][row]] == [[row] * 3] * (row % 2)
+    sent["id"] += 1
+    assert torch.equal(sent["half"], alone["half"])

@@ -30,6 +30,7 @@ from tfpetastorm.schema.codecs.base import Codec
 from tfpetastorm.schema.columns import Array, Column
 from tfpetastorm.storage.dataset import StoredDataset
 from tfpetastorm.storage.opening import open_dataset
+from tfpetastorm.torch.packing import PackedBatch
 from tfpetastorm.torch.part import WorkerPlan
 from tfpetastorm.torch.ranks import Rank
 from tfpetastorm.torch.values import Values
@@ -190,7 +191,7 @@ class ParquetDataset(IterableDataset):
         for epoch in range(first, first + self._epochs):
             for batch in self._batches(source, epoch, size):
                 if self._batch_size is not None:
-                    yield batch
+                    yield batch if get_worker_info() is None else PackedBatch(batch)
                 else:
                     rows = len(next(iter(batch.values())))
                     yield from ({name: values[row] for name, values in batch.items()} for row in range(rows))
