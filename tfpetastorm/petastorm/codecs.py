@@ -7,3 +7,6 @@ from tfpetastorm.schema.codecs.dataframe import DataframeColumnCodec as Datafram
 from tfpetastorm.schema.codecs.image import CompressedImageCodec as CompressedImageCodec
 from tfpetastorm.schema.codecs.ndarray import NdarrayCodec as NdarrayCodec
 from tfpetastorm.schema.codecs.scalar import ScalarCodec as ScalarCodec
+
+#: OpenCV is always there.
+OPENCV_AVAILABLE = True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import calendar
 import warnings
 from collections.abc import Iterator
 from typing import Any, NoReturn
@@ -15,7 +16,13 @@ from tfpetastorm.schema.field import UnischemaField
 from tfpetastorm.schema.unischema import Unischema
 from tfpetastorm.tfdata.from_reader import graph_type, make_petastorm_dataset, plain_cell
 
-__all__ = ["RANDOM_SHUFFLING_QUEUE_SIZE", "make_namedtuple_tf_ngram", "make_petastorm_dataset", "tf_tensors"]
+__all__ = [
+    "RANDOM_SHUFFLING_QUEUE_SIZE",
+    "date_to_nsec_from_epoch",
+    "make_namedtuple_tf_ngram",
+    "make_petastorm_dataset",
+    "tf_tensors",
+]
 
 #: The name of an operation of petastorm's shuffling queue; no graph has it any more.
 RANDOM_SHUFFLING_QUEUE_SIZE = "random_shuffling_queue_size"
@@ -30,6 +37,11 @@ def tf_tensors(reader: Any, shuffling_queue_capacity: int = 0, min_after_dequeue
         "    dataset = tfpetastorm.make_dataset(url, batch_size=64, shuffle=True)\n"
         "(shuffling_queue_capacity becomes Shuffle(block_rows=...), min_after_dequeue has no counterpart)."
     )
+
+
+def date_to_nsec_from_epoch(dt: Any) -> int:
+    """A date or datetime in nanoseconds since 1970, its time taken for UTC and cut to seconds."""
+    return calendar.timegm(dt.timetuple()) * 1_000_000_000
 
 
 def make_namedtuple_tf_ngram(unischema: Unischema, ngram: NGram, *args: Any, **kargs: Any) -> dict[int, Any]:

@@ -4,5 +4,17 @@ from __future__ import annotations
 
 from tfpetastorm.reader.factories import make_batch_reader, make_reader
 from tfpetastorm.reader.reader import Reader
+from tfpetastorm.storage.petastorm_urls import normalize_dataset_url_or_urls
 
-__all__ = ["Reader", "make_batch_reader", "make_reader"]
+__all__ = [
+    "LOCAL_DISK_CACHE",
+    "NULL_CACHE",
+    "Reader",
+    "make_batch_reader",
+    "make_reader",
+    "normalize_dataset_url_or_urls",
+]
+
+#: Values of `cache_type=`.
+NULL_CACHE = "null"
+LOCAL_DISK_CACHE = "local-disk"

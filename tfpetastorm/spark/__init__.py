@@ -3,6 +3,15 @@
 from __future__ import annotations
 
 from tfpetastorm.spark.materialize import materialize_dataset as materialize_dataset
+from tfpetastorm.spark.rdd import dataset_as_rdd as dataset_as_rdd
 from tfpetastorm.spark.rows import dict_to_spark_row as dict_to_spark_row
+from tfpetastorm.spark.spark_dataset_converter import SparkDatasetConverter as SparkDatasetConverter
+from tfpetastorm.spark.spark_dataset_converter import make_spark_converter as make_spark_converter
 
-__all__ = ["dict_to_spark_row", "materialize_dataset"]
+__all__ = [
+    "SparkDatasetConverter",
+    "dataset_as_rdd",
+    "dict_to_spark_row",
+    "make_spark_converter",
+    "materialize_dataset",
+]

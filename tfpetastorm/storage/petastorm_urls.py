@@ -123,3 +123,12 @@ def normalize_dir_url(dataset_url: Any) -> str:
     if not isinstance(dataset_url, str) or not dataset_url:
         raise OptionError(f"A directory's URL is a str that is not empty, not {dataset_url!r}.")
     return dataset_url.removesuffix("/")
+
+
+def normalize_dataset_url_or_urls(dataset_url_or_urls: Any) -> Any:
+    """One URL or a list of them, without slashes at their ends. Raises OptionError (a ValueError) for an empty list."""
+    if not isinstance(dataset_url_or_urls, list):
+        return normalize_dir_url(dataset_url_or_urls)
+    if not dataset_url_or_urls:
+        raise OptionError("The list of a dataset's URLs is empty.")
+    return [normalize_dir_url(url) for url in dataset_url_or_urls]

@@ -22,6 +22,6 @@ class ConcurrentVentilator:
 
     def __init__(self, *_: Any, **__: Any) -> None:
         raise ReplacedError(
-            "ConcurrentVentilator is replaced: the engine knows the order ahead, and a budget in bytes bounds what waits. See "
-            "tfpetastorm.PoolOptions(budget_bytes=...) and make_dataset(url, epochs=..., shuffle=..., seed=...)."
+            "ConcurrentVentilator is replaced: the engine knows the order ahead, and a budget in bytes bounds what "
+            "waits. See make_dataset(url, pool=tfpetastorm.PoolOptions(budget_bytes=...), epochs=..., shuffle=...)."
         )
