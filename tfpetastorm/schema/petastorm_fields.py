@@ -55,16 +55,17 @@ class PetastormField(UnischemaField):
     @cached_property
     def kind(self) -> Kind:
         """One of "number", "text", "bytes", "decimal", "datetime", "date"."""
-        self._check()
+        self.require_usable()
         return super().kind
 
     @cached_property
     def dtype(self) -> np.dtype[Any]:
         """The dtype of the items in memory."""
-        self._check()
+        self.require_usable()
         return super().dtype
 
-    def _check(self) -> None:
+    def require_usable(self) -> None:
+        """Raise SchemaError, that of declaring the field, if no cell of it can be stored."""
         if not self.usable:
             raise self.__dict__["_problem"]
 

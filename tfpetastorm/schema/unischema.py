@@ -242,10 +242,14 @@ class Unischema:
 
     def as_arrow_schema(self) -> pa.Schema:
         """The Arrow schema of files that hold all fields, without metadata."""
+        for field in self:
+            field.require_usable()
         return pa.schema([pa.field(field.name, arrow_type(field), nullable=field.nullable) for field in self])
 
     def to_json(self) -> str:
         """This schema as JSON, from which `from_json` makes an equal one."""
+        for field in self:
+            field.require_usable()
         fields = [
             {
                 "name": field.name,
