@@ -1,7 +1,6 @@
 """Batches on their way from a worker process: all tensors in one piece of shared memory.
 
-PyTorch sends each tensor in a piece of its own, with an open file: for the rows of a field of variable shape that is
-more files than a process may have, and for many small columns it takes longer than reading them.
+PyTorch sends each column in a piece of its own, with an open file: for many small ones that takes longer than reading.
 """
 
 from __future__ import annotations
