@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from tfpetastorm.plan.split import Split as Split
     from tfpetastorm.pool.options import PoolOptions as PoolOptions
     from tfpetastorm.read.cache import DiskCache as DiskCache
+    from tfpetastorm.read.cache import DiskCache as DiskCache
     from tfpetastorm.read.nulls import Nulls as Nulls
     from tfpetastorm.read.predicate import ColumnPredicate as ColumnPredicate
     from tfpetastorm.read.predicates import PredicateBase as PredicateBase
@@ -81,6 +82,7 @@ _HOMES = {
     "CompressedNdarrayCodec": "schema.codecs",
     "DatasetError": "errors",
     "DatasetWriter": "storage.writer",
+    "DiskCache": "read.cache",
     "DifferenceIndexSelector": "storage.selectors",
     "FieldNotNullIndexer": "storage.indexers",
     "IntersectIndexSelector": "storage.selectors",

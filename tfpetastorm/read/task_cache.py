@@ -7,11 +7,12 @@ transform's code can be told from others, its output.
 
 from __future__ import annotations
 
+import functools
 import sys
 import warnings
+from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
-import tfpetastorm
 from tfpetastorm.errors import DatasetWarning
 from tfpetastorm.plan.tasks import ReadTask
 from tfpetastorm.read.cache import DiskCache, Kept
@@ -24,6 +25,15 @@ if TYPE_CHECKING:
 
 #: Of the form of what is kept. Entries of others are not found.
 _FORMAT = 1
+
+
+@functools.cache
+def _version() -> str:
+    """This library's, since another may decode otherwise."""
+    try:
+        return version("tfpetastorm")
+    except PackageNotFoundError:  # run from a checkout that is not installed
+        return ""
 
 
 def transform_name(spec: ReadSpec) -> str | None:
@@ -68,7 +78,7 @@ class TaskCache:
         paths = [list(spec.source.column_paths.get(field.name, ())) for field in fields]
         stored = [[field.name, str(spec.filter_schema.field(field.name).type)] for field in self.stored]
         return {
-            "version": [_FORMAT, tfpetastorm.__version__, sys.byteorder],
+            "version": [_FORMAT, _version(), sys.byteorder],
             "limits": repr(spec.limits),
             "fields": named,
             "paths": paths,
