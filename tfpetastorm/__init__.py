@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from tfpetastorm.plan.split import Split as Split
     from tfpetastorm.pool.options import PoolOptions as PoolOptions
     from tfpetastorm.read.cache import DiskCache as DiskCache
-    from tfpetastorm.read.cache import DiskCache as DiskCache
     from tfpetastorm.read.nulls import Nulls as Nulls
     from tfpetastorm.read.predicate import ColumnPredicate as ColumnPredicate
     from tfpetastorm.read.predicates import PredicateBase as PredicateBase
