@@ -14,9 +14,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from benchmarks import caching, drive, planning, references, seeking
+from benchmarks import caching, drive, petastorm_rows, planning, references, seeking
 from benchmarks.datasets import NUMERIC, STRING, dataset
-from benchmarks.measure import Outcome, Round, alternate, time_call, time_dataset
+from benchmarks.measure import Outcome, Pass, Round, alternate, time_call, time_dataset
 
 EVERYTHING = [*NUMERIC, STRING]
 #: Rows that are mixed with one another: a fifth of the tabular set.
@@ -134,6 +134,18 @@ def _processes_against_threads(batch_size: int) -> Callable[[float, int], Iterat
     return play
 
 
+def _against_petastorm(scale: float, rounds: int) -> Iterator[Round]:
+    import tfpetastorm as tps
+
+    folder = dataset("tabular", scale)[0]
+
+    def ours() -> int:
+        with tps.make_reader(str(folder), cur_shard=0, shard_count=petastorm_rows.SHARDS, workers_count=2) as reader:
+            return sum(1 for _ in reader)
+
+    yield from alternate(lambda: time_call(ours), lambda: Pass(*petastorm_rows.read(folder.as_uri())), rounds)
+
+
 _TFRECORDS = ("tabular", "tabular_tfrecord")
 CONTESTS = {
     "tfrecord-18": Contest(
@@ -183,6 +195,10 @@ CONTESTS = {
     "plan-memory": Contest(
         "the same: 500 MB v. the process's peak",
         "processes in 500 MB", 1, (), planning.against_500_mb,
+    ),
+    "rows": Contest(
+        "make_reader, a namedtuple a row of 19 columns, v. petastorm's",
+        "rows", 20, ("tabular",), _against_petastorm,
     ),
     "parquet": Contest(
         "18 numeric columns in batches of 8,192 v. Parquet to NumPy, 2 threads",

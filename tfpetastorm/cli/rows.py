@@ -61,7 +61,7 @@ def first_rows(
 
     Raises what reading raises: DamagedDataError, SchemaError and so on.
     """
-    schema = Unischema(
+    schema = Unischema.rebuilt(
         stored.schema.schema_name, [raw_field(f) if isinstance(f.codec, OpaqueCodec) else f for f in stored.schema]
     )
     chosen = tuple(schema.fields) if fields is None else schema.select(fields)

@@ -153,7 +153,7 @@ def _usual(default: int, total: int, largest: int) -> list[Shuffle]:
 
 
 def _spec(stored: StoredDataset, fields: Sequence[str] | None) -> ReadSpec:
-    schema = Unischema(
+    schema = Unischema.rebuilt(
         stored.schema.schema_name, [raw_field(f) if isinstance(f.codec, OpaqueCodec) else f for f in stored.schema]
     )
     chosen = tuple(schema.fields) if fields is None else schema.select(fields)

@@ -46,7 +46,7 @@ def specify(
     if ngram is not None:
         if not isinstance(ngram, (NGram, Window)):
             raise OptionError(f"ngram takes an NGram or a Window, not {ngram!r}.")
-        windows = ngram.resolve(Unischema(schema.schema_name, [*{**schema.fields, **added}.values()]), schema)
+        windows = ngram.resolve(Unischema.rebuilt(schema.schema_name, [*{**schema.fields, **added}.values()]), schema)
     wanted: list[Any] = [*(fields or ()), *(name for name in labels if name not in added)]
     if windows is not None and windows.names is not None:
         wanted += [name for name in windows.names if name in schema.fields]

@@ -57,8 +57,8 @@ def make_namedtuple_tf_ngram(unischema: Unischema, ngram: NGram, *args: Any, **k
 
 
 def _type_at(unischema: Unischema, ngram: NGram, offset: int) -> tuple[Any, list[str]]:
-    fields = list(ngram.get_schema_at_timestep(unischema, offset)) if offset in ngram.fields else []
-    return Unischema(unischema.schema_name, fields).namedtuple_type(), [field.name for field in fields]
+    fields = list(unischema.create_schema_view(ngram.fields[offset])) if offset in ngram.fields else []
+    return Unischema.rebuilt(unischema.schema_name, fields).namedtuple_type(), [field.name for field in fields]
 
 
 def _numpy_to_tf_dtypes(numpy_dtype: Any) -> Any:
@@ -88,7 +88,7 @@ def _ngrams_generator(reader: Any) -> Iterator[Any]:
             for number, offset in enumerate(sorted(gram))
             for name, value in gram[offset]._asdict().items()
         ]
-        flat = Unischema("flattened", [UnischemaField(name, np.int64, ()) for name, _ in cells])
+        flat = Unischema.rebuilt("flattened", [UnischemaField(name, np.int64, ()) for name, _ in cells])
         yield flat.namedtuple_type()._make([value for _, value in cells])
 
 

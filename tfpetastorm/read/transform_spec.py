@@ -115,7 +115,7 @@ def transform_schema(schema: Unischema, transform_spec: TransformSpec) -> Unisch
     if transform_spec.selected_fields is not None:
         _warn_unknown("selected_fields", set(transform_spec.selected_fields) - set(fields))
         fields = {name: fields[name] for name in transform_spec.selected_fields if name in fields}
-    return Unischema(f"{schema.schema_name}_transformed", list(fields.values()))
+    return Unischema.rebuilt(f"{schema.schema_name}_transformed", list(fields.values()))
 
 
 def _warn_unknown(what: str, names: set[str]) -> None:

@@ -82,7 +82,7 @@ class WindowTypes:
             names = windows.fields.get(offset, ())
             chosen = [field for field in schema if stem.get(field.name, field.name) in names]
             fields[offset] = chosen
-            make[offset] = Unischema(schema.schema_name, chosen).namedtuple_type()._make
+            make[offset] = Unischema.rebuilt(schema.schema_name, chosen).namedtuple_type()._make
         return cls(fields, make)
 
 

@@ -100,7 +100,7 @@ def prepare(stored: StoredDataset, wanted: Wanted) -> Prepared:
     spec, mistake = _with_predicate(stored, spec, wanted)
     if wanted.cache is not None:
         spec = replace(spec, cache=wanted.cache)
-    schema = Unischema(stored.schema.schema_name, spec.output)
+    schema = Unischema.rebuilt(stored.schema.schema_name, spec.output)
     footers = weakref.WeakMethod(stored.file_metadata)
     reader = TaskReader(spec, lambda file: method(file) if (method := footers()) is not None else None)
     ledger = SkipLedger(None)

@@ -43,9 +43,7 @@ class Unischema:
 
     def __init__(self, name: str, fields: Iterable[UnischemaField]) -> None:
         self._set(name, fields)
-        hidden = [field for field in self.fields if field != "name" and hasattr(Unischema, field)]
-        if "fields" in self.fields and "fields" not in hidden:
-            hidden.append("fields")
+        hidden = [field for field in self.fields if field != "name" and field in {*dir(Unischema), "fields"}]
         for field in hidden:
             warnings.warn(
                 f"Can not create dynamic property {field}, as Unischema has an attribute of that name: "
@@ -55,8 +53,8 @@ class Unischema:
             )
 
     @staticmethod
-    def _rebuilt(name: str, fields: Iterable[UnischemaField]) -> Unischema:
-        """A schema that was one before: what there is to warn of was said."""
+    def rebuilt(name: str, fields: Iterable[UnischemaField]) -> Unischema:
+        """A schema of fields that had one before: what there is to warn of was said."""
         schema = object.__new__(Unischema)
         schema._set(name, fields)
         return schema
@@ -89,7 +87,7 @@ class Unischema:
 
     def __reduce__(self) -> tuple[Any, ...]:
         # A mapping proxy can't be pickled; worker processes get schemas through pickles of ours.
-        return Unischema._rebuilt, (self.schema_name, tuple(self.fields.values()))
+        return Unischema.rebuilt, (self.schema_name, tuple(self.fields.values()))
 
     @property
     def name(self) -> Any:
@@ -185,7 +183,7 @@ class Unischema:
                         found=repr(item),
                     )
                 )
-        return Unischema._rebuilt(self.schema_name, tuple(field for field in self if field.name in chosen))
+        return Unischema.rebuilt(self.schema_name, tuple(field for field in self if field.name in chosen))
 
     def namedtuple_type(self) -> type[Any]:
         """A namedtuple class with one attribute a field; what is not an identifier is made one (`a.b` → `a_b`)."""

@@ -150,7 +150,7 @@ def _inferred(
     partitions = [infer_partition_field(name, files) for name in names]
     return Unified(
         "parquet",
-        Unischema(found.schema.schema_name, [*found.schema, *partitions]),
+        Unischema.rebuilt(found.schema.schema_name, [*found.schema, *partitions]),
         arrow_schemas,
         dict(found.paths),
         {field.name: partition_values(field, files) for field in partitions},

@@ -204,7 +204,7 @@ def _of_rows(reader: Any) -> Any:
     else:
         offsets = range(min(reader.ngram.fields), max(reader.ngram.fields) + 1)
         by_offset = {
-            offset: list(reader.ngram.get_schema_at_timestep(schema, offset)) if offset in reader.ngram.fields else []
+            offset: list(schema.create_schema_view(reader.ngram.fields.get(offset, ())))
             for offset in offsets
         }
         names = list(by_offset.values())

@@ -56,7 +56,7 @@ def sample_cells(
         replace(raw_field(field) if isinstance(field.codec, OpaqueCodec) else field, nullable=True)
         for field in stored.schema
     ]
-    schema = Unischema("sample", fields)
+    schema = Unischema.rebuilt("sample", fields)
     source = Source(stored.filesystem, stored.inventory, stored.column_paths, stored.partition_fields)
     nulls = NullPolicy(Nulls.KEEP, fields)
     spec = ReadSpec(source, schema, tuple(schema.fields), nulls, tuple(fields), stored.filter_schema, skip=True)

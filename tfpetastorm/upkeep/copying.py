@@ -136,7 +136,7 @@ class _Rows:
         self._stored = stored
         self._required = required
         raw = [raw_field(field) if isinstance(field.codec, OpaqueCodec) else field for field in stored.schema]
-        schema = Unischema("source", raw)
+        schema = Unischema.rebuilt("source", raw)
         self.fields = schema.fields
         source = Source(stored.filesystem, stored.inventory, stored.column_paths, stored.partition_fields)
         self.fetcher = Fetcher(source, stored.file_metadata)
