@@ -276,3 +276,21 @@ def test_pruning_never_loses_a_row(tmp_path_factory: pytest.TempPathFactory, gro
         keep = prune(dataset, expression)
         for table, kept_ in zip(tables, keep, strict=True):
             assert kept_ or table.filter(expression).num_rows == 0, str(expression)
+
+
+def test_long_lists_prune_too(tmp_path: Path) -> None:
+    """pyarrow draws no conclusion from a list of more than 50 values."""
+    table = pa.table(
+        {"id": range(1000), "name": [f"n{i:04}" for i in range(1000)], "t": pa.array(range(1000), "date32")}
+    )
+    pq.write_table(table, tmp_path / "a.parquet", row_group_size=10)
+    dataset = tps.open_dataset(tmp_path)
+    ids = [*range(200, 260), 983, 2000]
+    days = [dt.date(1970, 1, 1) + dt.timedelta(days=i) for i in ids]
+    for where in (("id", "in", ids), ("name", "in", [f"n{i:04}" for i in ids]), ("t", "in", days)):
+        keep = prune(dataset, to_expression([where], dataset.filter_schema))
+        assert np.flatnonzero(keep).tolist() == [20, 21, 22, 23, 24, 25, 98]
+    both = to_expression([("id", "in", ids), ("name", "<", "n0250")], dataset.filter_schema)
+    assert np.flatnonzero(prune(dataset, both)).tolist() == [20, 21, 22, 23, 24]
+    assert prune(dataset, ~pc.field("id").isin(ids)).all()
+    assert prune(dataset, pc.field("id").isin([float(i) for i in ids]) | (pc.field("id") > 990)).sum() >= 8

@@ -23,7 +23,7 @@ import pyarrow.dataset as pads
 
 from tfpetastorm.errors import OptionError, TransformError, describe
 from tfpetastorm.read.predicate_bounds import Stored, bounds_of
-from tfpetastorm.read.predicate_columns import Given, check_fields, is_all, is_any, mask_of
+from tfpetastorm.read.predicate_columns import Given, check_fields, fields_of, is_all, is_any, mask_of
 from tfpetastorm.read.predicates import (
     PredicateBase,
     in_intersection,
@@ -214,11 +214,10 @@ def predicate_of(
 
 def _lowered(where: PredicateBase, dataset: StoredDataset, batched: bool) -> Predicate:
     schema = dataset.schema
-    wanted = where.get_fields()
-    wanted = [wanted] if isinstance(wanted, str) else list(wanted)
+    wanted = fields_of(where)
     if not wanted:
         raise OptionError(f"The predicate {type(where).__name__} names no field in get_fields().")
-    for name in wanted:
+    for name in sorted(wanted):
         if name not in schema.fields:
             raise unknown_field(name, list(schema.fields))
     fields = {field.name: field for field in schema if field.name in wanted}

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tfpetastorm.read.exact import exact_items
-from tfpetastorm.read.predicate_columns import Given, is_all, is_any, mask_of
+from tfpetastorm.read.predicate_columns import Given, fields_of, is_all, is_any, mask_of
 from tfpetastorm.read.predicates import (
     PredicateBase,
     in_intersection,
@@ -74,7 +74,7 @@ def bounds_of(predicate: PredicateBase, stored: Stored) -> Bounds:
         return _reduced(predicate, stored)  # type: ignore[arg-type]
     if kind is in_set or (kind is in_intersection and not stored.fields[predicate.field].shape):  # type: ignore[attr-defined]
         return _is_in(stored, predicate.field, predicate.values, kind is in_set)  # type: ignore[attr-defined]
-    fields = list(predicate.get_fields())
+    fields = [name for name in stored.fields if name in fields_of(predicate)]
     if fields and all(name in stored.partitions for name in fields):
         return _of_partitions(predicate, fields, stored)
     return Bounds()

@@ -91,6 +91,12 @@ def check_fields(predicate: PredicateBase, fields: Mapping[str, UnischemaField])
             )
 
 
+def fields_of(predicate: PredicateBase) -> set[str]:
+    """The fields that a predicate names, be it a list, a set or one text."""
+    names = predicate.get_fields()
+    return {names} if isinstance(names, str) else set(names)
+
+
 def is_all(function: Any) -> bool:
     """Whether a reduce function is known to be a logical and."""
     return function is all or function is np.all
@@ -122,7 +128,7 @@ def _reduced(predicate: in_reduce, given: Given, batched: bool) -> Array:
 
 def _in_set(predicate: in_set, given: Given) -> Array:
     field, column = given.fields[predicate.field], given.columns[predicate.field]
-    mask = _found(field, column, predicate.values)
+    mask = _found(predicate, field, column)
     if column.valid is not None:
         mask = np.where(column.valid, mask, None in predicate.values)
     return mask
@@ -130,7 +136,7 @@ def _in_set(predicate: in_set, given: Given) -> Array:
 
 def _in_intersection(predicate: in_intersection, given: Given) -> Array:
     field, column = given.fields[predicate.field], given.columns[predicate.field]
-    found = _found(field, column, predicate.values)
+    found = _found(predicate, field, column)
     if column.splits:
         ends = column.splits[0]
         for split in column.splits[1:]:
@@ -151,18 +157,31 @@ def _in_split(predicate: in_pseudorandom_split, given: Given) -> Array:
     return mask if column.valid is None else np.where(column.valid, mask, predicate.has(None))
 
 
-def _found(field: UnischemaField, column: Column, values: Iterable[Any]) -> Array:
-    """bool `[items]`, flat: which items of a column are among `values`; anything for a null's."""
-    if not isinstance(column.values, Text):
-        return np.isin(column.values, exact_array(field, values)).reshape(-1)
+def _found(predicate: in_set | in_intersection, field: UnischemaField, column: Column) -> Array:
+    """bool `[items]`, flat: which items of a column are among a predicate's values; anything for a null's."""
+    wanted = predicate.converted.get(field)
+    if wanted is None:
+        # Once, not for every task: there may be many values.
+        wanted = predicate.converted[field] = _converted(field, predicate.values)
+    values = column.values
+    if not isinstance(values, Text):
+        return np.isin(values, wanted).reshape(-1)
+    if field.kind == "decimal":
+        return _by_value(field, column, wanted.__contains__)
+    found = pc.is_in(_entries(values), value_set=wanted)
+    mask = np.asarray(found.to_numpy(zero_copy_only=False), bool)
+    return mask if values.codes is None else mask[values.codes]
+
+
+def _converted(field: UnischemaField, values: Iterable[Any]) -> Any:
+    """Values to look for in a field: an array of its dtype, a set of Decimals, or an Arrow array of bytes."""
+    if not field.is_text:
+        return exact_array(field, values)
     items = exact_items(field, values)
     if field.kind == "decimal":
-        among = frozenset(items)
-        return _by_value(field, column, among.__contains__)
-    wanted = [item.encode(errors="surrogatepass") if isinstance(item, str) else item for item in items]
-    found = pc.is_in(_entries(column.values), value_set=pa.array(wanted, pa.large_binary()))
-    mask = np.asarray(found.to_numpy(zero_copy_only=False), bool)
-    return mask if column.values.codes is None else mask[column.values.codes]
+        return frozenset(items)
+    encoded = [item.encode(errors="surrogatepass") if isinstance(item, str) else item for item in items]
+    return pa.array(encoded, pa.large_binary())
 
 
 def _by_value(field: UnischemaField, column: Column, function: Callable[[Any], bool]) -> Array:
@@ -201,7 +220,7 @@ def _entries(text: Text) -> pa.Array:
 
 def _called_on_rows(predicate: PredicateBase, given: Given) -> Array:
     names = list(given.columns) if type(predicate) is not in_lambda else predicate.fields
-    wanted = set(predicate.get_fields())
+    wanted = fields_of(predicate)
     names = [name for name in names if name in wanted]
     cells = [cells_of(given.fields[name], given.columns[name]) for name in names]
     rows = zip(*cells, strict=True) if cells else iter([()] * given.rows)
@@ -221,7 +240,7 @@ def _truth(said: Any) -> bool:
 
 
 def _called_on_frame(predicate: PredicateBase, given: Given) -> Array:
-    wanted = predicate.get_fields()
+    wanted = fields_of(predicate)
     frame = frame_of([field for name, field in given.fields.items() if name in wanted], dict(given.columns), given.rows)
     said = predicate.do_include(frame)
     # Of integers with nulls that no float holds, pandas may say neither true nor false.

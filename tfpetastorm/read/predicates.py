@@ -43,6 +43,7 @@ class in_set(PredicateBase):  # noqa: N801
     def __init__(self, inclusion_values: Iterable[Any], predicate_field: str) -> None:
         self.values = set(inclusion_values)
         self.field = predicate_field
+        self.converted: dict[Any, Any] = {}  # a cache of the engine's, by the stored field
 
     def get_fields(self) -> set[str]:
         """The fields it needs."""
@@ -60,6 +61,7 @@ class in_intersection(PredicateBase):  # noqa: N801
     def __init__(self, inclusion_values: Iterable[Any], predicate_field: str) -> None:
         self.values = list(inclusion_values)
         self.field = predicate_field
+        self.converted: dict[Any, Any] = {}  # a cache of the engine's, by the stored field
 
     def get_fields(self) -> set[str]:
         """The fields it needs."""

@@ -7,6 +7,7 @@ expression works, and an expression pyarrow can't reason about just prunes nothi
 
 from __future__ import annotations
 
+import bisect
 import contextlib
 import re
 from collections.abc import Callable
@@ -22,7 +23,7 @@ import pyarrow.parquet as pq
 
 from tfpetastorm.schema.columns import Array
 from tfpetastorm.storage.bloom import prune_by_bloom
-from tfpetastorm.storage.lookups import lookups_of
+from tfpetastorm.storage.lookups import All, Either, Wanted, lookups_of
 from tfpetastorm.storage.where import columns_of
 
 if TYPE_CHECKING:
@@ -88,7 +89,55 @@ def prune(dataset: StoredDataset, expression: pc.Expression, on_read: Callable[[
     for fragment in imagined.get_fragments(filter=expression):
         keep[int(fragment.path)] = True
     wanted = lookups_of(expression) if keep.any() else None
-    return keep if wanted is None else prune_by_bloom(dataset, wanted, keep, on_read)
+    if wanted is None:
+        return keep
+    ranges = _Ranges(dataset)
+    for group in np.flatnonzero(keep).tolist():
+        keep[group] = not ranges.exclude(wanted, group)
+    return prune_by_bloom(dataset, wanted, keep, on_read)
+
+
+class _Ranges:
+    """Which row groups have no looked-up value between their minimum and maximum: pyarrow concludes nothing from a
+    list of more than 50 values, and its earlier versions nothing from any."""
+
+    def __init__(self, dataset: StoredDataset) -> None:
+        self._dataset = dataset
+        self._sorted: dict[int, list[Any] | None] = {}
+
+    def exclude(self, wanted: Wanted, row_group: int) -> bool:
+        """Whether no row of a row group can have what is wanted."""
+        if isinstance(wanted, All):
+            return any(self.exclude(part, row_group) for part in wanted.parts)
+        if isinstance(wanted, Either):
+            return all(self.exclude(part, row_group) for part in wanted.parts)
+        if wanted is None:
+            return False
+        kind = self._dataset.filter_schema.field(wanted.field).type
+        if id(wanted) not in self._sorted:
+            self._sorted[id(wanted)] = _in_order(wanted.values, kind)
+        values = self._sorted[id(wanted)]
+        statistics = self._dataset.row_groups[row_group].statistics(wanted.field)
+        if values is None or statistics is None:
+            return False
+        low, high = _typed(statistics.minimum, kind), _typed(statistics.maximum, kind)
+        if low is None or high is None:
+            return False
+        place = bisect.bisect_left(values, _place(low))
+        return bool(place == len(values) or values[place] > _place(high))
+
+
+def _in_order(values: pa.Array, kind: pa.DataType) -> list[Any] | None:
+    """Sorted values that compare with the statistics of a field of type `kind` as they do with its values, or None."""
+    if values.type != kind and not (pa.types.is_integer(values.type) and pa.types.is_integer(kind)):
+        return None
+    found = [_place(value) for value in values]
+    return sorted(found) if all(place == place for place in found) else None
+
+
+def _place(value: pa.Scalar) -> Any:
+    # Instants have no Python value that keeps nanoseconds.
+    return value.value if pa.types.is_timestamp(value.type) else value.as_py()
 
 
 def _nan_safe(expression: pc.Expression) -> bool:
