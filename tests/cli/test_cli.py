@@ -140,6 +140,17 @@ def test_info_and_head_of_what_others_wrote(run, golden: Path, name: str, kind: 
         assert field["name"] in first.out
 
 
+def test_info_tells_of_row_group_indexes_and_of_stale_ones(run, golden: Path, tmp_path: Path) -> None:
+    indexed = shutil.copytree(golden / "petastorm-0.13.1" / "indexed", tmp_path / "indexed")
+    (told,) = run("info", indexed).values("indexes")
+    assert told.startswith("by id (id: 40 values); by part (part: 2 values)")
+    assert json.loads(run("info", indexed, "--json").out)["indexes"][-1] == "sparse? (sparse: not null)"
+    tps.build_rowgroup_index(indexed, indexers=[tps.SingleFieldIndexer("mine", "name")])
+    assert run("info", indexed).values("indexes") == ["mine (name: 10 values)"]
+    (indexed / "_tfpetastorm_index.json").write_text("{}")
+    assert "can't be read" in run("info", indexed).out
+
+
 def test_info_says_why_petastorm_could_not_read_a_dataset(run, dataset_path: Path, drive: Path) -> None:
     other = dataset_path.parent / "tensors"
     schema = tps.Unischema("T", [tps.UnischemaField("weights", np.float32, (2,), tps.TensorCodec())])

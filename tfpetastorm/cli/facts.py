@@ -15,7 +15,9 @@ from tfpetastorm.schema.field import UnischemaField
 from tfpetastorm.schema.petastorm_format import can_express
 from tfpetastorm.storage.dataset import StoredDataset
 from tfpetastorm.storage.filesystem import join
+from tfpetastorm.storage.indexers import FieldNotNullIndexer
 from tfpetastorm.storage.metadata import COMMON_METADATA, PETASTORM_UNISCHEMA_KEY, read_common_metadata
+from tfpetastorm.storage.row_group_index import find_indexes
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,8 @@ class ColumnFacts:
 
 @dataclass(frozen=True)
 class DatasetFacts:
-    """Everything that `info` shows. row_group_bytes are uncompressed; file_bytes as stored, -1 where unknown."""
+    """Everything that `info` shows. row_group_bytes are uncompressed; file_bytes as stored, -1 where unknown. indexes:
+    those of row groups, in words."""
 
     url: str
     kind: str
@@ -66,6 +69,7 @@ class DatasetFacts:
     compression: tuple[str, ...]
     written_by: tuple[str, ...]
     partition_fields: tuple[str, ...]
+    indexes: tuple[str, ...]
     petastorm_reads_it: bool
     petastorm_reasons: tuple[str, ...]
     problems: tuple[str, ...]
@@ -96,6 +100,7 @@ def dataset_facts(stored: StoredDataset, progress: Callable[[int, int], None] | 
     """Reads no rows. progress: called with the number of files looked at and of all."""
     columns = _columns(stored, progress)
     readable, reasons = _petastorm(stored)
+    indexes, stale = _indexes(stored)
     inventory = stored.inventory
     metadata = [stored.file_metadata(i) for i in range(len(stored.files))]
     return DatasetFacts(
@@ -113,9 +118,10 @@ def dataset_facts(stored: StoredDataset, progress: Callable[[int, int], None] | 
         compression=_union(column.compression for column in columns.values()),
         written_by=tuple(sorted({str(footer.created_by) for footer in metadata if footer.created_by})),
         partition_fields=tuple(stored.partition_fields),
+        indexes=indexes,
         petastorm_reads_it=readable,
         petastorm_reasons=reasons,
-        problems=stored.metadata_problems,
+        problems=(*stored.metadata_problems, *stale),
         fields=tuple(stored.schema),
         columns=columns,
     )
@@ -164,6 +170,19 @@ def _counts_nulls(chunk: Any) -> bool:
 
 def _union(groups: Any) -> tuple[str, ...]:
     return tuple(sorted({item for group in groups for item in group}))
+
+
+def _indexes(stored: StoredDataset) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The row-group indexes, and what is wrong with them."""
+    try:
+        indexes = find_indexes(stored)
+    except (DatasetError, OSError) as error:
+        return (), (str(error),)
+    told = []
+    for name, index in indexes.items():
+        count = "not null" if isinstance(index, FieldNotNullIndexer) else f"{len(index.indexed_values):,} values"
+        told.append(f"{name} ({', '.join(index.column_names)}: {count})")
+    return tuple(told), ()
 
 
 def _petastorm(stored: StoredDataset) -> tuple[bool, tuple[str, ...]]:

@@ -55,6 +55,8 @@ def _overview(facts: DatasetFacts) -> Table:
     )
     if facts.partition_fields:
         line("partitioned by", ", ".join(facts.partition_fields))
+    if facts.indexes:
+        line("indexes", "; ".join(facts.indexes))
     line("written by", "; ".join(facts.written_by) or "unknown")
     line(
         "petastorm",
