@@ -7,7 +7,6 @@ import io
 from decimal import Decimal
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -23,6 +22,8 @@ from tfpetastorm.schema.columns import Column, Text
 from tfpetastorm.schema.field import UnischemaField
 from tfpetastorm.schema.rows import cells_of
 from tfpetastorm.schema.unischema import Unischema
+
+pd = pytest.importorskip("pandas")
 
 
 def copied(given):

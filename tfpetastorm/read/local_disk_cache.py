@@ -68,7 +68,7 @@ class LocalDiskCache(CacheBase):
         if policy != "none" and limit / shards < 5 * (expected_row_size_bytes or 0):
             raise OptionError(
                 "Condition 'size_limit_bytes / shards < 5 * expected_row_size_bytes' needs to hold, the other way "
-                f"round: {limit} bytes in {shards} shards have no room for five rows of {expected_row_size_bytes} bytes."
+                f"round: {limit} bytes in {shards} shards hold no five rows of {expected_row_size_bytes} bytes."
             )
         self._path = Path(path)
         self._cleanup = cleanup

@@ -25,7 +25,8 @@ _DECLARE = "Declare what the function returns in the transform's edit_fields."
 def column_of_cells(field: UnischemaField, cells: Sequence[Any], absent: Array, whole_floats: bool = False) -> Column:
     """A column of the cells of all rows. absent: bool `[rows]`, the rows whose cell is null.
 
-    whole_floats: whether floats without a fraction are taken for integers, as pandas makes of integers with nulls.
+    whole_floats: whether single floats without a fraction are taken for integers, as pandas makes of integers with
+    nulls.
 
     Raises TransformError naming field and row where a cell is not what `field` declares.
     """
@@ -46,7 +47,7 @@ def column_of_cells(field: UnischemaField, cells: Sequence[Any], absent: Array, 
     if field.is_text:
         arrays = [_encoded(field, cell, position, refuse) for position, cell in enumerate(arrays)]
     else:
-        arrays = _cast_all(field, arrays, rows, whole_floats)
+        arrays = _cast_all(field, arrays, rows)
         if not field.ragged_rank:
             return spread(field, np.stack(arrays) if valid is not None and arrays else arrays, ~absent, valid)
     given: list[Any] = [None] * len(cells)
@@ -123,10 +124,10 @@ def cast(field: UnischemaField, array: Array, rows: Array, whole_floats: bool = 
     return converted
 
 
-def _cast_all(field: UnischemaField, arrays: list[Array], rows: Array, whole_floats: bool) -> list[Array]:
+def _cast_all(field: UnischemaField, arrays: list[Array], rows: Array) -> list[Array]:
     if all(array.dtype == field.dtype for array in arrays):
         return arrays
-    return [cast(field, array, rows[i : i + 1].repeat(len(array)), whole_floats) for i, array in enumerate(arrays)]
+    return [cast(field, array, rows[i : i + 1].repeat(len(array))) for i, array in enumerate(arrays)]
 
 
 _Refuse = Callable[[int, object, object], TransformError]

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from tfpetastorm.errors import EncodeError, Place, describe
 from tfpetastorm.schema.codecs.base import BadCellError, Cells, encode_cells, mismatch_error, null_error
@@ -211,7 +210,8 @@ def encode_plain_scalars(field: UnischemaField, values: Cells, storage: pa.DataT
         stored = encode_scalar_array(field, numbers, storage)
     except (EncodeError, pa.ArrowException, OverflowError, UnicodeError):
         return None
-    return stored if valid is None else pc.if_else(pa.array(valid), stored, pa.scalar(None, storage))
+    # Not if_else, which knew no float16 before pyarrow 16.
+    return stored if valid is None else stored.take(pa.array(np.arange(len(valid)), mask=~valid))
 
 
 def _lost(values: Array, narrow: Array) -> Array:
