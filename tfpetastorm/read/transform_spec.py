@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -180,21 +181,20 @@ class SpecTransform:
     ) -> dict[str, Column]:
         names = [field.name for field in before]
         given = {field.name: cells_of(field, columns[field.name]) for field in before}
-        returned = [
-            self._row(i, dict(zip(names, cells, strict=True)))
-            for i, cells in enumerate(zip(*given.values(), strict=True))
-        ]
-        wanted = [field.name for field in after]
-        allowed = {*wanted, *dropped}
+        # Columns of one length, and as many cells as names: strict would only cost.
+        rows = zip(*given.values())  # noqa: B905
+        returned = [self._row(i, dict(zip(names, cells))) for i, cells in enumerate(rows)]  # noqa: B905
+        wanted = {field.name for field in after}
+        allowed = wanted | dropped
         for i, row in enumerate(returned):
-            if not allowed.issuperset(row) or not all(name in row for name in wanted):
+            if not (wanted <= row.keys() <= allowed):
                 try:
                     check_names(list(row), after, dropped)
                 except TransformError as error:
                     raise TransformError(f"{error} Seen in row {i}.") from None
         out = {}
         for field in after:
-            cells = [row[field.name] for row in returned]
+            cells = list(map(operator.itemgetter(field.name), returned))
             if _unchanged(field, cells, given.get(field.name), before):
                 # Numbers changed in place are views of the column.
                 out[field.name] = columns[field.name]
@@ -230,7 +230,9 @@ def _unchanged(
     changed, and arrays of numbers are views of it. Arrays of text and lists of arrays are copies."""
     if given is None or field not in before or (field.shape and field.is_text):
         return False
-    return all(cell is one and not isinstance(cell, list) for cell, one in zip(cells, given, strict=True))
+    if field.ragged_rank > 1 and any(isinstance(cell, list) for cell in cells):
+        return False
+    return all(map(operator.is_, cells, given))
 
 
 def _writable(column: Column) -> Column:
