@@ -387,3 +387,21 @@ def test_a_batch_travels_in_one_piece_however_many_tensors_it_has(dataset_path: 
         assert [part.tolist() for part in sent["m"][row]] == [[row] * 3] * (row % 2)
     sent["id"] += 1
     assert torch.equal(sent["half"], alone["half"])
+
+
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_batches_that_are_kept_keep_their_memory(dataset_path: Path, shuffle: bool) -> None:
+    """Columns of a megabyte and more are made in memory that is used again, once nothing refers to it."""
+    schema = tps.Unischema("S", [tps.UnischemaField("id", np.int64, ()), tps.UnischemaField("x", np.int64, (64, 64))])
+    with tps.DatasetWriter(dataset_path, schema, row_group_rows=50) as writer:
+        for row in range(400):
+            writer.write({"id": row, "x": np.full((64, 64), row)})
+    dataset = ParquetDataset(dataset_path, batch_size=16, shuffle=shuffle, seed=1, epochs=3)
+    kept = []
+    for number, batch in enumerate(dataset):
+        if number % 4 == 0:
+            kept.append(batch)
+        batch["x"] *= 2
+    assert len(kept) == 19
+    for batch in kept:
+        assert torch.equal(batch["x"], (2 * batch["id"])[:, None, None].expand(-1, 64, 64))

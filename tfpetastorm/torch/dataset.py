@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import cloudpickle
-import numpy as np
 import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
@@ -27,13 +26,13 @@ from tfpetastorm.read.ops import concat, take
 from tfpetastorm.read.task import TaskReader
 from tfpetastorm.read.transform import Transform
 from tfpetastorm.schema.codecs.base import Codec
-from tfpetastorm.schema.columns import Array, Column
+from tfpetastorm.schema.columns import Column
 from tfpetastorm.storage.dataset import StoredDataset
 from tfpetastorm.storage.opening import open_dataset
 from tfpetastorm.torch.packing import PackedBatch
 from tfpetastorm.torch.part import WorkerPlan
 from tfpetastorm.torch.ranks import Rank
-from tfpetastorm.torch.values import Values
+from tfpetastorm.torch.values import Values, rows_between
 
 #: Rows made at once where they are given one by one.
 _ROWS_AT_ONCE = 1024
@@ -44,10 +43,11 @@ _MASK = "row_mask"
 
 @dataclass(frozen=True, eq=False)
 class _Run:
-    """Rows for a batch. index: which of the columns' rows they are. real: whether they are not padding."""
+    """Rows for a batch: those of the columns from `start` to `stop`. real: whether they are not padding."""
 
     columns: dict[str, Column]
-    index: Array
+    start: int
+    stop: int
     real: bool
 
 
@@ -218,12 +218,15 @@ class ParquetDataset(IterableDataset):
         rows = 0
         for number in range(len(source.plan.layout(epoch))):
             found = source.read(epoch, number)
-            total = next(iter(found.columns.values())).rows if found.index is None else len(found.index)
-            index = np.arange(total) if found.index is None else found.index
+            columns = found.columns
+            if found.index is not None:
+                # At once: batch by batch it takes several times as long.
+                columns = {name: take(column, found.index) for name, column in columns.items()}
+            total = next(iter(columns.values())).rows
             start = 0
             while start < total:
                 stop = min(start + size - rows, total)
-                waiting.append(_Run(found.columns, index[start:stop], not found.element.padding))
+                waiting.append(_Run(columns, start, stop, not found.element.padding))
                 rows += stop - start
                 start = stop
                 if rows == size:
@@ -233,11 +236,12 @@ class ParquetDataset(IterableDataset):
             yield self._batch(waiting)
 
     def _batch(self, runs: list[_Run]) -> dict[str, Any]:
-        parts = [{name: take(column, run.index) for name, column in run.columns.items()} for run in runs]
-        joined = {name: concat([part[name] for part in parts]) for name in parts[0]}
-        batch = self._values.of(joined)
+        parts = [
+            {name: rows_between(column, run.start, run.stop) for name, column in run.columns.items()} for run in runs
+        ]
+        batch = self._values.of({name: concat([part[name] for part in parts]) for name in parts[0]})
         if self._marked:
-            batch[_MASK] = torch.cat([torch.full((len(run.index),), run.real) for run in runs])
+            batch[_MASK] = torch.cat([torch.full((run.stop - run.start,), run.real) for run in runs])
         return batch
 
     # ------------------------------------------------------------------ to other processes
