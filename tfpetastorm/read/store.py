@@ -26,11 +26,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import xxhash
 
 from tfpetastorm.errors import OptionError, describe
 from tfpetastorm.read.layout import Layout
-from tfpetastorm.schema.columns import ALIGNMENT
+from tfpetastorm.schema.columns import ALIGNMENT, empty_aligned
 
 try:
     import fcntl as _fcntl
@@ -47,6 +48,8 @@ _MAGIC = b"tfpcach1"
 _PREFIX = struct.Struct("<8sQQ16s")
 #: The folder in the one that users name, so that only our own files are ever removed. Changes with the form of entries.
 FOLDER = "tfpetastorm-cache-1"
+#: Smaller files are read: each mapping holds a descriptor, of which a process may have only some thousand.
+_MAPPED_BYTES = 4 << 20
 #: Linux takes at most this many buffers in one writev (IOV_MAX).
 _MAX_BUFFERS = 1024
 #: A folder that is full and keeps what it has is counted again no sooner than this.
@@ -80,11 +83,11 @@ class FileStore:
 
     # ------------------------------------------------------------------ entries
 
-    def read(self, key: str) -> tuple[dict[str, Any], mmap.mmap, int] | None:
-        """The header of an entry, a mapping of its file, and where in it the arrays begin; None if there is none.
+    def read(self, key: str) -> tuple[dict[str, Any], memoryview, int] | None:
+        """The header of an entry, the content of its file, and where in it the arrays begin; None if there is none.
 
-        The mapping is private: arrays in it may be written to, which changes no file. An entry that is damaged, or
-        another key's, counts as none and is removed.
+        The content of a large file is a mapping of it, but a private one: arrays in it may be written to, which changes
+        no file. An entry that is damaged, or another key's, counts as none and is removed.
         """
         path = self._path(key)
         try:
@@ -318,22 +321,38 @@ def _write(handle: int, buffers: list[memoryview]) -> None:
             waiting[start] = waiting[start][written:]
 
 
-def _parsed(handle: int, size: int, key: str) -> tuple[dict[str, Any], mmap.mmap, int] | None:
+def _content(handle: int, size: int) -> memoryview:
+    """The bytes of an open file, aligned, which may be written to without changing it."""
+    if size >= _MAPPED_BYTES:
+        # Without a descriptor left, it is read.
+        with contextlib.suppress(OSError):
+            return memoryview(mmap.mmap(handle, size, access=mmap.ACCESS_COPY))
+    content = memoryview(empty_aligned((size,), np.uint8).data)
+    done = 0
+    while done < size:
+        read = os.preadv(handle, [content[done:]], done)
+        if not read:
+            raise OSError("the file has become shorter")
+        done += read
+    return content
+
+
+def _parsed(handle: int, size: int, key: str) -> tuple[dict[str, Any], memoryview, int] | None:
     """What `FileStore.read` returns, of an open file; None if it is not the entry of `key`, whole."""
     if size < _PREFIX.size:
         return None
-    mapped = mmap.mmap(handle, size, access=mmap.ACCESS_COPY)
-    magic, length, data, checksum = _PREFIX.unpack_from(mapped)
+    content = _content(handle, size)
+    magic, length, data, checksum = _PREFIX.unpack_from(content)
     start = _PREFIX.size + length
     start += -start % ALIGNMENT
     if magic != _MAGIC or start + data != size:
         return None
-    text = mapped[_PREFIX.size : _PREFIX.size + length]
-    if checksum != _checksum([text, memoryview(mapped)[start:]]):
+    text = bytes(content[_PREFIX.size : _PREFIX.size + length])
+    if checksum != _checksum([text, content[start:]]):
         return None
     # Now it is what was written: its JSON and offsets need no further doubt.
     header = json.loads(text)
-    return (header, mapped, start) if header.get("key") == key else None
+    return (header, content, start) if header.get("key") == key else None
 
 
 def _checksum(parts: Sequence[Any]) -> bytes:
