@@ -35,9 +35,12 @@ class HAHdfsClient:
 
 
 class HdfsConnector:
-    """Replaced: its methods raise HdfsReplacedError, which shows the new call."""
+    """Replaced: it and its methods raise HdfsReplacedError, which shows the new call."""
 
     MAX_NAMENODES = 2
+
+    def __init__(self) -> None:
+        _replaced("HdfsConnector")
 
     @classmethod
     def hdfs_connect_namenode(cls, url: Any, driver: Any = None, user: str | None = None) -> NoReturn:
