@@ -185,6 +185,17 @@ def test_different_filters_share_what_was_decoded(url, tmp_path):
     assert len(all_rows(spec(tps.ColumnPredicate(["id"], lambda ids: ids % 2 == 0)))[0]) == 30
 
 
+def test_what_a_filter_writes_does_not_come_out(url, tmp_path):
+    def few(numbers):
+        numbers += 1000
+        return numbers < 1005
+
+    cache = DiskCache(tmp_path / "cache")
+    for _ in range(2):
+        rows = all_rows(spec_of(url, where=tps.ColumnPredicate(["id"], few), fields=["id", "word"], cache=cache))[0]
+        assert [row["id"] for row in rows] == [0, 1, 2, 3, 4]
+
+
 def test_some_rows_of_a_task_are_taken_after_the_cache(url, tmp_path):
     spec = spec_of(url, cache=DiskCache(tmp_path / "cache"))
     reader = TaskReader(spec)
