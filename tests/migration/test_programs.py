@@ -98,6 +98,8 @@ def our_python() -> Path:
 def test_with_petastorm_itself(name: str, petastorm_python: Path, tmp_path: Path) -> None:
     program = programs()[name]
     assert "tfpetastorm" not in program
+    # On a busy machine its threads may end an epoch before the first row, without an error.
+    program = program.replace("num_epochs=", 'reader_pool_type="dummy", num_epochs=')
     check(name, run(program, petastorm_python, tmp_path))
 
 
