@@ -202,3 +202,18 @@ def test_tf_tensors_shows_the_new_call(samples):
 def test_what_is_no_reader():
     with pytest.raises(ValueError, match="reader"):
         make_petastorm_dataset([1, 2])
+
+
+def test_programs_of_tensorflow_1_build_graphs(samples):
+    v1 = tf.compat.v1
+    with tf.Graph().as_default(), tps.make_reader(samples, ["id", "depth"]) as reader:
+        dataset = make_petastorm_dataset(reader)
+        assert dataset.output_shapes.depth == tf.TensorShape([2, 2])
+        row = dataset.repeat(2).make_one_shot_iterator().get_next()
+        with v1.Session() as session:
+            ids = [int(session.run(row).id) for _ in range(ROWS)]
+            with pytest.warns(UserWarning, match="num_epochs="):
+                ids += [int(session.run(row).id) for _ in range(ROWS)]
+            with pytest.raises(tf.errors.OutOfRangeError):
+                session.run(row)
+    assert sorted(ids[:ROWS]) == sorted(ids[ROWS:]) == list(range(ROWS))

@@ -28,6 +28,9 @@ _BLOCK_COPIES = 5
 #: rows of the row group after them are read a second time.
 _RUN_BYTES = 48 * 1024 * 1024
 
+#: And there are about this many such runs at least, where there are as many row groups.
+_LEAST_RUNS = 16
+
 
 @dataclass(frozen=True, eq=False)
 class Planned:
@@ -108,7 +111,9 @@ def plan_tasks(
     index = index_windows(dataset, spec, reader, options, tasks, ledger, windows)
     # Each task counts the windows that start in it; those without any may still hold the last rows of one.
     borders = np.concatenate([[0], np.cumsum(rows)])
-    units = ((np.cumsum(task_bytes) - task_bytes) // _RUN_BYTES).astype(np.int64)
+    # Of little data shorter runs, so that their order is worth something.
+    run = min(_RUN_BYTES, max(1, int(task_bytes.sum()) // _LEAST_RUNS)) if slices == 1 else 1
+    units = ((np.cumsum(task_bytes) - task_bytes) // run).astype(np.int64)
     samples = Samples(tasks, np.diff(index.before(borders)), False, index, units)
     return Planned(samples, of_row, equal_blocks(block, samples.total), held)
 

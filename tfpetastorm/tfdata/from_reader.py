@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import warnings
 import weakref
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
@@ -54,7 +55,8 @@ def make_petastorm_dataset(reader: Any) -> Any:
     for name in ("schema", "batched_output", "ngram"):
         if not hasattr(reader, name):
             raise OptionError(f"make_petastorm_dataset takes a reader, as make_reader makes it, not {reader!r}.")
-    return _of_engine(reader) if isinstance(reader, Reader) else _of_rows(reader)
+    # Programs of TensorFlow 1 build graphs, and ask their datasets for iterators as that version named them.
+    return _of_engine(reader) if isinstance(reader, Reader) and tf.executing_eagerly() else _of_rows(reader)
 
 
 # ---------------------------------------------------------------------- readers of ours: whole columns
@@ -188,11 +190,19 @@ def _null_error(name: str) -> NullValueError:
 def _of_rows(reader: Any) -> Any:
     """A dataset of anything that gives rows: one call of Python each."""
     schema: Unischema = reader.schema
+    # Asked here: threads of TensorFlow, where rows are made, are always eager.
+    in_graph = not tf.executing_eagerly()
     begun = False
 
     def rows() -> Iterator[Any]:
         nonlocal begun
         if begun:
+            if in_graph:
+                warnings.warn(
+                    "Running multiple iterations over make_petastorm_dataset is not recommend for performance issue: "
+                    "row by row, each starts the reader anew. Give it num_epochs=, or cache() the dataset.",
+                    stacklevel=2,
+                )
             reader.reset()
         begun = True
         for row in reader:
@@ -203,20 +213,18 @@ def _of_rows(reader: Any) -> Any:
         names = [list(schema)]
     else:
         offsets = range(min(reader.ngram.fields), max(reader.ngram.fields) + 1)
-        by_offset = {
-            offset: list(schema.create_schema_view(reader.ngram.fields.get(offset, ())))
-            for offset in offsets
-        }
+        by_offset = {offset: list(schema.create_schema_view(reader.ngram.fields.get(offset, ()))) for offset in offsets}
         names = list(by_offset.values())
     specs = [tuple(_spec(field, leading) for field in fields) for fields in names]
-    types = [Unischema(schema.schema_name, fields).namedtuple_type() for fields in names]
+    types = [Unischema.rebuilt(schema.schema_name, fields).namedtuple_type() for fields in names]
     signature = specs[0] if reader.ngram is None else tuple(specs)
 
     def flat() -> Iterator[Any]:
         for row in rows():
             yield tuple(tuple(part) for part in row.values()) if isinstance(row, dict) else tuple(row)
 
-    dataset = tf.data.Dataset.from_generator(flat, output_signature=signature)
+    kind = tf.compat.v1.data.Dataset if in_graph else tf.data.Dataset
+    dataset = kind.from_generator(flat, output_signature=signature)
 
     def named(*parts: Any) -> Any:
         if reader.ngram is None:
