@@ -95,6 +95,14 @@ def test_a_frame_has_nulls_as_petastorm_gives_them():
     assert [type(frames[0][name][0]) for name in "sdpm"] == [str, dt.date, Decimal, np.ndarray]
 
 
+def test_text_in_a_frame_may_become_longer():
+    def edit(frame):
+        frame["w"][0][0] = "longer"
+        return frame
+
+    assert run(edit, [(UnischemaField("w", np.str_, (None,)), [["a"], []])], rows=False)["w"][0].tolist() == ["longer"]
+
+
 def test_a_row_has_values_as_petastorm_gives_them():
     seen = []
     given = [

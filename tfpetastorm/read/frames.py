@@ -77,6 +77,9 @@ def _objects(field: UnischemaField, column: Column) -> Array:
     cells = cells_of(field, column)
     out = np.empty(len(cells), object)
     for i, cell in enumerate(cells):
+        if isinstance(cell, np.ndarray) and cell.dtype.kind in "US":
+            # As Arrow gives lists of text, and so that a longer string can be put in.
+            cell = cell.astype(object)
         out[i] = cell.item() if isinstance(cell, np.datetime64) else cell
     return out
 
