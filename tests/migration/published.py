@@ -171,7 +171,7 @@ def run(source: Path, python: Path, folder: Path, files: list[str], seconds: int
     }
     command = [
         python, "-m", "pytest", "-c", folder / "pytest.ini", "--rootdir", folder, "-q", "-p", "no:cacheprovider",
-        "-W", "ignore", "--timeout", "60", "--continue-on-collection-errors", "--durations", "40",
+        "-W", "ignore", "--timeout", "200", "--continue-on-collection-errors", "--durations", "40",
         "--basetemp", folder / "data", *(tests / name for name in files),
     ]  # fmt: skip
     done = subprocess.run(
