@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import io
+import sys
 from decimal import Decimal
 
 import numpy as np
@@ -318,6 +319,15 @@ def test_declarations_that_contradict_each_other_are_refused():
         TransformSpec(edit_fields=[("b", np.int8, (), False)]).for_rows().fields_after([A])
     with pytest.raises(OptionError, match="func"):
         TransformSpec(3)
+
+
+def test_without_pandas_it_is_told_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(OptionError, match="pip install"):
+        TransformSpec(lambda frame: frame).for_frames()
+    given = [(UnischemaField(name, np.int64), [1, 2]) for name in "ab"]
+    assert list(run(None, given, removed=["a"], rows=False)) == ["b"]
+    assert run(lambda row: row, given) == {"a": [1, 2], "b": [1, 2]}
 
 
 def test_the_schema_after():

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from tfpetastorm.errors import OptionError, TransformError, describe
-from tfpetastorm.read.frames import check_names, columns_of_frame, frame_of
+from tfpetastorm.read.frames import check_names, columns_of_frame, frame_of, import_pandas
 from tfpetastorm.read.returned import column_of_cells
 from tfpetastorm.schema.columns import Column
 from tfpetastorm.schema.field import UnischemaField
@@ -77,7 +77,9 @@ class TransformSpec:
         return SpecTransform(self, batched=False)
 
     def for_frames(self) -> SpecTransform:
-        """This transform for read tasks as pandas DataFrames."""
+        """This transform for read tasks as pandas DataFrames. Raises OptionError where pandas is not installed."""
+        if self.func is not None:
+            import_pandas()
         return SpecTransform(self, batched=True)
 
 
