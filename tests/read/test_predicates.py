@@ -66,8 +66,6 @@ SCHEMA = tps.Unischema(
         tps.UnischemaField("grid", np.int16, (None, 2), tps.NdarrayCodec()),
     ],
 )
-SCALARS = [field.name for field in SCHEMA if not field.shape]
-ARRAYS = [field.name for field in SCHEMA if field.shape]
 
 _texts = st.sampled_from(["", "a", "b", "é", "a\0"])
 _times = st.sampled_from([dt.datetime(2020, 1, 1), dt.datetime(2020, 1, 1, 0, 0, 0, 5), dt.datetime(1969, 5, 6, 7)])
@@ -112,13 +110,12 @@ _wanted = st.one_of(
 
 def table_of(rows: list[dict[str, Any]]) -> dict[str, pa.Array]:
     arrays = {}
-    for field in SCHEMA:
-        kind = SCHEMA.as_arrow_schema().field(field.name).type
-        cells = [row[field.name] for row in rows]
-        if field.name == "grid":
-            arrays["grid"] = pa.array([tps.NdarrayCodec().encode(field, cell) for cell in cells], kind)
-        else:
-            arrays[field.name] = pa.array(cells, kind)
+    for name in rows[0]:
+        field, kind = SCHEMA.fields[name], SCHEMA.as_arrow_schema().field(name).type
+        cells = [row[name] for row in rows]
+        if name == "grid":
+            cells = [tps.NdarrayCodec().encode(field, cell) for cell in cells]
+        arrays[name] = pa.array(cells, kind)
     return arrays
 
 
@@ -127,39 +124,42 @@ def _no(row: int, reason: str) -> None:
 
 
 def given_of(arrays: dict[str, pa.Array], rows: int) -> Given:
-    columns = {field.name: decode_column(field, arrays[field.name], _no) for field in SCHEMA}
-    return Given(SCHEMA.fields, columns, rows)
+    columns = {name: decode_column(SCHEMA.fields[name], array, _no) for name, array in arrays.items()}
+    return Given({name: SCHEMA.fields[name] for name in arrays}, columns, rows)
 
 
 @st.composite
-def tables(draw: st.DrawFn) -> list[dict[str, Any]]:
-    count = draw(st.integers(1, 6))
+def tables(draw: st.DrawFn, names: list[str]) -> list[dict[str, Any]]:
     rows = []
-    for _ in range(count):
+    for _ in range(draw(st.integers(1, 5))):
         row = {}
-        for name, values in _stored.items():
+        for name in names:
             nullable = SCHEMA.fields[name].nullable
-            row[name] = draw(st.one_of(values, st.none()) if nullable else values)
+            row[name] = draw(st.one_of(_stored[name], st.none()) if nullable else _stored[name])
         rows.append(row)
     return rows
 
 
 @st.composite
-def predicates(draw: st.DrawFn, depth: int = 2) -> PredicateBase:
-    kinds = ["set", "intersection", "split", "lambda"] + ["negate", "reduce"] * (depth > 0)
-    kind = draw(st.sampled_from(kinds))
-    if kind == "set":
-        return in_set(draw(st.lists(_wanted, max_size=4)), draw(st.sampled_from(SCALARS)))
-    if kind == "intersection":
-        return in_intersection(draw(st.lists(_wanted, max_size=4)), draw(st.sampled_from([*ARRAYS, "text", "raw"])))
+def predicates(draw: st.DrawFn, cells: dict[str, list[Any]], depth: int = 2) -> PredicateBase:
+    """Of these fields, often looking for what is there."""
+    scalars = [name for name in cells if not SCHEMA.fields[name].shape]
+    arrays = [name for name in cells if SCHEMA.fields[name].shape or name in ("text", "raw")]
+    kinds = ["set"] * bool(scalars) * 3 + ["intersection"] * bool(arrays) * 2 + ["split", "own"]
+    kind = draw(st.sampled_from(kinds + ["negate", "reduce", "reduce"] * (depth > 0)))
+    if kind in ("set", "intersection"):
+        name = draw(st.sampled_from(scalars if kind == "set" else arrays))
+        there = [item for cell in cells[name] for item in (np.ravel(cell) if isinstance(cell, np.ndarray) else [cell])]
+        one = st.one_of(_wanted, st.sampled_from(there)) if there else _wanted
+        return (in_set if kind == "set" else in_intersection)(draw(st.lists(one, max_size=3)), name)
     if kind == "split":
-        return in_pseudorandom_split([0.4, 0.6], draw(st.integers(0, 1)), draw(st.sampled_from([*SCALARS, *ARRAYS])))
-    if kind == "lambda":
-        return in_lambda(["text", "i16"], lambda text, number: text is None or len(text) > number)
+        return in_pseudorandom_split([0.4, 0.6], draw(st.integers(0, 1)), draw(st.sampled_from(list(cells))))
+    if kind == "own":
+        return in_lambda([draw(st.sampled_from(list(cells)))], lambda cell: cell is None or "1" in str(cell))
     if kind == "negate":
-        return in_negate(draw(predicates(depth - 1)))
+        return in_negate(draw(predicates(cells, depth - 1)))
     how = draw(st.sampled_from([all, any, lambda said: sum(said) == 1]))
-    return in_reduce(draw(st.lists(predicates(depth - 1), max_size=3)), how)
+    return in_reduce(draw(st.lists(predicates(cells, depth - 1), max_size=3)), how)
 
 
 def _equal(value: Any, wanted: Any) -> bool:
@@ -192,17 +192,16 @@ def row_by_row(predicate: PredicateBase, row: dict[str, Any]) -> bool:
     return bool(predicate.do_include(row))
 
 
-@settings(max_examples=400, deadline=None)
-@given(tables(), predicates())
-def test_columns_and_expressions_say_what_each_row_says(rows: list[dict[str, Any]], predicate: PredicateBase) -> None:
+def check(rows: list[dict[str, Any]], data: st.DataObject, depth: int) -> None:
     arrays = table_of(rows)
     given_rows = given_of(arrays, len(rows))
-    cells = {field.name: cells_of(field, given_rows.columns[field.name]) for field in SCHEMA}
+    cells = {name: cells_of(SCHEMA.fields[name], column) for name, column in given_rows.columns.items()}
+    predicate = data.draw(predicates(cells, depth))
     expected = [row_by_row(predicate, {name: cells[name][i] for name in cells}) for i in range(len(rows))]
     assert mask_of(predicate, given_rows, batched=False).tolist() == expected
 
-    bounds = bounds_of(predicate, Stored(SCHEMA.fields, SCHEMA.as_arrow_schema(), {}))
-    table = pa.table({name: arrays[name] for name in SCALARS})
+    bounds = bounds_of(predicate, Stored(given_rows.fields, SCHEMA.as_arrow_schema(), {}))
+    table = pa.table({name: array for name, array in arrays.items() if not SCHEMA.fields[name].shape})
 
     def passes(expression: Any) -> list[bool]:
         said = pads.dataset(table).to_table(columns={"": expression}).column(0).to_pylist()
@@ -213,6 +212,57 @@ def test_columns_and_expressions_say_what_each_row_says(rows: list[dict[str, Any
         assert all(up or not there for up, there in zip(passes(bounds.upper), expected, strict=True))
     if bounds.lower is not None:
         assert all(there or not low for low, there in zip(passes(bounds.lower), expected, strict=True))
+
+
+@pytest.mark.parametrize("name", list(SCHEMA.fields))
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_columns_and_expressions_say_what_each_row_says_of_a_field(name: str, data: st.DataObject) -> None:
+    check(data.draw(tables([name])), data, 1)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.data())
+def test_columns_and_expressions_say_what_each_row_says_of_several_fields(data: st.DataObject) -> None:
+    check(data.draw(tables(["u8", "text", "words"])), data, 2)
+
+
+@pytest.mark.parametrize(
+    ("predicate", "cells", "expected"),
+    [
+        (in_set([0.0], "f32"), [0.0, -0.0, None, 1.0], [1, 1, 0, 0]),
+        (in_set([-0.0], "rounded"), [0.0, -0.0, 1.0], [1, 1, 0]),
+        (in_set([float("nan")], "f32"), [float("nan"), None], [0, 0]),
+        (in_set([0.1], "f32"), [0.1, float(np.float32(0.1))], [0, 0]),
+        (in_set([np.float32(0.1)], "rounded"), [0.1, 0.2], [1, 0]),
+        (in_set([255, 1], "u8"), [-1, 257, 255, 2, None], [1, 1, 1, 0, 0]),
+        (in_set([255, None], "u8"), [-1, None], [1, 1]),
+        (in_set([2**64 + 1, 2**70], "i64"), [1, 0], [0, 0]),
+        (in_set(["1", b"1", 1.0], "i64"), [1, 2, None], [1, 0, 0]),
+        (in_set([b"a"], "text"), ["a"], [0]),
+        (in_set(["a"], "raw"), [b"a"], [0]),
+        (in_set([], "text"), ["a", None], [0, 0]),
+        (in_negate(in_set([], "text")), ["a", None], [1, 1]),
+        (in_set([dt.date(2020, 1, 1)], "when"), [dt.datetime(2020, 1, 1), dt.datetime(2020, 1, 1, 1)], [1, 0]),
+        (in_set([np.datetime64("2020-01-01T00", "s")], "seconds"), [dt.datetime(2020, 1, 1, 0, 0, 0, 5)], [1]),
+        (in_intersection([3], "grid"), [np.full((2, 2), k, np.int16) for k in (1, 3, 2)], [0, 1, 0]),
+        (in_intersection([0], "pair"), [None, [0.0, 1.0], [1.0, 1.0]], [0, 1, 0]),
+        (in_intersection(["a"], "words"), [["b", "a"], [], None, ["b"]], [1, 0, 0, 0]),
+    ],
+)
+def test_known_answers(predicate: Any, cells: list[Any], expected: list[int]) -> None:
+    (name,) = predicate.get_fields()
+    arrays = table_of([{name: cell} for cell in cells])
+    given_rows = given_of(arrays, len(cells))
+    assert mask_of(predicate, given_rows, batched=False).tolist() == [bool(x) for x in expected]
+    bounds = bounds_of(predicate, Stored(given_rows.fields, SCHEMA.as_arrow_schema(), {}))
+    if bounds.upper is not None:
+        said = pads.dataset(pa.table(arrays)).to_table(columns={"": bounds.upper}).column(0).to_pylist()
+        assert all(up or not there for up, there in zip(said, expected, strict=True))
+        assert said == expected or not bounds.exact
+    if pa.types.is_string(arrays[name].type):
+        coded = given_of({name: pa.concat_arrays([arrays[name], arrays[name]]).dictionary_encode()}, 2 * len(cells))
+        assert mask_of(predicate, coded, batched=False).tolist() == [bool(x) for x in expected * 2]
 
 
 @settings(max_examples=50, deadline=None)
