@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
@@ -20,6 +23,7 @@ from tfpetastorm.unischema import Unischema, UnischemaField, dict_to_spark_row
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::ResourceWarning")]
 
+ROOT = Path(__file__).parents[2]
 SCHEMA = Unischema(
     "Everything",
     [
@@ -102,6 +106,35 @@ def test_the_same_cells_as_a_writer_of_ours(spark: Any, dataset_path: Path, tmp_
     for name in SCHEMA.fields:
         # Spark has no unsigned bytes, and folders' names no type: the values are what counts.
         assert tables[0][name].to_pylist() == tables[1][name].to_pylist(), name
+
+
+def test_real_petastorm_reads_what_spark_wrote_through_us(spark: Any, dataset_path: Path, tmp_path: Path) -> None:
+    default = ROOT / ".envs" / "petastorm" / "bin" / "python"
+    python = Path(os.environ.get("TFPETASTORM_PETASTORM_PYTHON", default))
+    if not python.exists():
+        told = f"no petastorm at {python}; `make petastorm-env` installs it"
+        if os.environ.get("CI") == "true":
+            pytest.fail(told)
+        pytest.skip(told)
+    write(spark, dataset_path.as_uri(), range(8))
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
+    script = ROOT / "tests" / "interop" / "read_with_petastorm.py"
+    done = subprocess.run(
+        [python, script, dataset_path.as_uri(), tmp_path],
+        capture_output=True, text=True, timeout=200, env=environment, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    seen = sorted(json.loads((tmp_path / "rows.json").read_text())["rows"], key=lambda row: int(row["id"][1]))
+    with np.load(tmp_path / "arrays.npz") as arrays:
+        for row, number in zip(seen, range(8), strict=True):
+            expected = row_of(number)
+            for name in ("id", "small", "place", "price"):
+                assert row[name][1] == str(expected[name])
+            for name in ("vector", "image", "points"):
+                if expected[name] is None:
+                    assert row[name] is None
+                else:
+                    np.testing.assert_array_equal(arrays[row[name][1]], expected[name])
 
 
 def test_appended_rows_are_listed_too(spark: Any, dataset_path: Path) -> None:
