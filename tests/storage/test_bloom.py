@@ -74,6 +74,12 @@ def test_a_value_that_is_nowhere_prunes(dataset: Any, name: str, value: Any) -> 
     assert set(read) <= {144}
 
 
+def test_what_filters_cost_is_told(dataset: Any, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("DEBUG", "tfpetastorm"):
+        prune(dataset, pc.field("key") == "k301")
+    assert "4 bloom filters, 576 bytes: 0 row groups of 4 left" in caplog.text
+
+
 def test_statistics_alone_would_keep_these(dataset: Any) -> None:
     """So that the tests above are of bloom filters."""
     between = (pc.field("id") >= 701) & (pc.field("id") <= 701)

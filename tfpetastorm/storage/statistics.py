@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import bisect
 import contextlib
+import logging
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ from tfpetastorm.storage.where import columns_of
 if TYPE_CHECKING:
     from tfpetastorm.storage.dataset import StoredDataset
 
+_LOG = logging.getLogger("tfpetastorm")
 _CALL = re.compile(r"\b([a-z_]\w*)\(")
 #: Calls under which a NaN behaves as "outside every range", as statistics take it.
 _NAN_SAFE = frozenset({"is_in", "is_null", "is_valid", "and", "or", "and_kleene", "or_kleene"})
@@ -94,7 +96,14 @@ def prune(dataset: StoredDataset, expression: pc.Expression, on_read: Callable[[
     ranges = _Ranges(dataset)
     for group in np.flatnonzero(keep).tolist():
         keep[group] = not ranges.exclude(wanted, group)
-    return prune_by_bloom(dataset, wanted, keep, on_read)
+    read: list[int] = []
+    left = prune_by_bloom(dataset, wanted, keep, read.append)
+    if read:
+        _LOG.debug("%d bloom filters, %d bytes: %d row groups of %d left", len(read), sum(read), left.sum(), keep.sum())
+        for size in read:
+            if on_read is not None:
+                on_read(size)
+    return left
 
 
 class _Ranges:
