@@ -12,6 +12,7 @@ from tfpetastorm.errors import OptionError, describe
 from tfpetastorm.plan.numbers import whole_number
 from tfpetastorm.plan.order import Shuffle
 from tfpetastorm.pool.options import PoolOptions, available_cores
+from tfpetastorm.storage import options
 
 #: Default of an argument that is accepted but without effect: tells whether somebody gave it.
 UNSET: Any = object()
@@ -50,15 +51,9 @@ def filesystem_of(url: Any, filesystem: Any, storage_options: dict[str, Any] | N
     """The URL or path, and the filesystem it is on, None where the URL tells.
 
     storage_options are those of the URL's fsspec filesystem, as petastorm passes them on; a given filesystem wins.
+    Raises OptionError where they can't be used, and never repeats their values.
     """
-    if filesystem is not None or not storage_options:
-        return url, filesystem
-    import fsspec
-
-    first = url[0] if isinstance(url, (list, tuple)) else url
-    found, _ = fsspec.core.url_to_fs(str(first), **storage_options)
-    paths = [found._strip_protocol(str(part)) for part in (url if isinstance(url, (list, tuple)) else [url])]  # noqa: SLF001
-    return paths if isinstance(url, (list, tuple)) else paths[0], found
+    return url, filesystem if filesystem is not None else options.filesystem_of(url, storage_options)
 
 
 def pool_of(kind: Any, workers: Any, local: bool) -> PoolOptions:
