@@ -117,3 +117,17 @@ def test_ctrl_c_leaves_no_half_dataset(source: Path, tmp_path: Path) -> None:
         process.kill()
     assert (process.returncode, out, err) == (130, "", "")
     assert not target.exists()
+
+
+def test_info_counts_columns_named_like_members_of_structs(
+    golden: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The copy of plain Parquet has `pair.a` as a column of its own, where the source had a struct."""
+    for url in (golden / "petastorm-0.13.1/plain", tmp_path / "copy"):
+        if not url.exists():
+            assert run("copy", golden / "petastorm-0.13.1/plain", url) == 0
+        capsys.readouterr()
+        assert run("info", url) == 0
+        [line] = [line for line in capsys.readouterr().out.splitlines() if line.split()[:1] == ["pair.a"]]
+        assert " 0 B" not in line
+        assert " 40 " not in line, "none of its cells is null"

@@ -16,6 +16,7 @@ import pytest
 
 import tfpetastorm as tps
 from tfpetastorm.errors import DamagedDataError, DatasetExistsError, OptionError, SchemaError
+from tfpetastorm.predicates import in_negate, in_reduce, in_set
 from tfpetastorm.upkeep.copying import copy_dataset
 
 SOURCES = [
@@ -77,6 +78,20 @@ def written(path: Path, rows: int = 20, **options: Any) -> Path:
 
 
 # ---------------------------------------------------------------- all of it
+
+
+def test_row_groups_that_can_not_match_are_not_read(tmp_path: Path) -> None:
+    """They may as well be damaged."""
+    source = written(tmp_path / "source", file_rows=4)
+    first = min(source.glob("*.parquet"))
+    content = bytearray(first.read_bytes())
+    content[100:600] = bytes(500)
+    first.write_bytes(content)
+    with pytest.raises(DamagedDataError):
+        copy_dataset(source, tmp_path / "copy")
+    for where in ([("id", ">", 6)], in_set([7, 9], "id")):
+        copy_dataset(source, tmp_path / "copy", where=where, overwrite=True)
+        assert {7, 9} <= {row["id"] for row in raw_rows(tmp_path / "copy")}
 
 
 @pytest.mark.parametrize("name", SOURCES)
@@ -180,6 +195,7 @@ def test_chosen_fields(tmp_path: Path) -> None:
     [
         [("id", ">", 6), ("label", "!=", None)],
         (pc.field("id") > 6) & pc.field("label").is_valid(),
+        in_reduce([in_negate(in_set(range(7), "id")), in_negate(in_set([None], "label"))], all),
         lambda id, price: (id > 6) & (id % 3 != 0),  # noqa: A006
     ],
 )

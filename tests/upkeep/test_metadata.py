@@ -86,6 +86,7 @@ def test_petastorms_schema_becomes_ours_and_stays_petastorms(name: str, golden: 
 
 
 def test_metadata_that_was_lost(dataset_path: Path) -> None:
+    """Without Spark, by one call (uber/petastorm#515)."""
     path = written(dataset_path)
     (path / "_common_metadata").unlink()
     (path / "._common_metadata.crc").write_bytes(b"crc\0old")
@@ -234,6 +235,7 @@ MENDABLE = {
 
 @pytest.mark.parametrize("case", list(MENDABLE))
 def test_what_can_be_mended_is(case: str, dataset_path: Path) -> None:
+    """Wrong counts of row groups (uber/petastorm#447) and damaged metadata (#515) among them."""
     change, aspect = MENDABLE[case]
     path = written(dataset_path)
     sound = pairs(path)

@@ -130,7 +130,8 @@ def dataset_facts(stored: StoredDataset, progress: Callable[[int, int], None] | 
 def _columns(stored: StoredDataset, progress: Callable[[int, int], None] | None) -> dict[str, ColumnFacts]:
     facts = {name: ColumnFacts(name) for name in stored.schema.fields}
     # A list's leaf is `a.list.element`, a struct's `a.b`: every path that starts with a field's belongs to it.
-    owners = {path: name for name, path in stored.column_paths.items()}
+    # By text, as a column may be named `a.b` itself.
+    owners = {".".join(path): name for name, path in stored.column_paths.items()}
     for index in range(len(stored.files)):
         footer = stored.file_metadata(index)
         schema = footer.schema
@@ -140,8 +141,9 @@ def _columns(stored: StoredDataset, progress: Callable[[int, int], None] | None)
             met = set(stored.partition_fields)
             for i in range(group.num_columns):
                 chunk = group.column(i)
-                parts = tuple(chunk.path_in_schema.split("."))
-                name = next((owners[parts[:k]] for k in range(len(parts), 0, -1) if parts[:k] in owners), None)
+                parts = chunk.path_in_schema.split(".")
+                tops = [".".join(parts[:k]) for k in range(len(parts), 0, -1)]
+                name = next((owners[top] for top in tops if top in owners), None)
                 if name is None:
                     continue  # left out on request: no field can hold it
                 met.add(name)

@@ -16,7 +16,7 @@ from tfpetastorm.errors import DatasetError, DatasetExistsError, OptionError
 from tfpetastorm.plan.tasks import ReadTask
 from tfpetastorm.read.fetch import Fetcher, Source
 from tfpetastorm.read.nulls import NullPolicy
-from tfpetastorm.read.predicate import ExpressionPredicate, predicate_of
+from tfpetastorm.read.predicate import predicate_of
 from tfpetastorm.read.task import ReadSpec, TaskReader
 from tfpetastorm.schema.codecs import OpaqueCodec
 from tfpetastorm.schema.codecs.base import Codec
@@ -140,7 +140,7 @@ class _Rows:
         self.fields = schema.fields
         source = Source(stored.filesystem, stored.inventory, stored.column_paths, stored.partition_fields)
         self.fetcher = Fetcher(source, stored.file_metadata)
-        self._where = predicate_of(where, list(schema.fields), stored.filter_schema)
+        self._where = predicate_of(where, list(schema.fields), stored.filter_schema, stored)
         spec = ReadSpec(source, schema, (), NullPolicy("error", ()), (), stored.filter_schema, self._where)
         self._reader = TaskReader(spec, stored.file_metadata)
 
@@ -152,8 +152,8 @@ class _Rows:
     def row_groups(self) -> Array:
         """bool `[row groups]`: which may hold rows to copy, as far as their statistics tell."""
         keep = np.ones(len(self._stored.row_groups), bool)
-        if isinstance(self._where, ExpressionPredicate):
-            keep &= prune(self._stored, self._where.expression)
+        if self._where is not None and self._where.pruning is not None:
+            keep &= prune(self._stored, self._where.pruning)
         for name in self._required:
             keep &= prune(self._stored, pc.field(name).is_valid())
         return keep
