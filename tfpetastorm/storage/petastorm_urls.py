@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
@@ -16,6 +17,17 @@ HDFS_NOW = (
     "libhdfs finds namenodes and fails over by itself: pass filesystem=pyarrow.fs.HadoopFileSystem(host, port) with "
     "the path, or hdfs:// URLs where CLASSPATH and the Hadoop configuration are set"
 )
+
+
+def warn_of_driver(hdfs_driver: object, stacklevel: int = 3) -> None:
+    """DeprecationWarning if petastorm's `hdfs_driver` was given. stacklevel: whose line it names."""
+    if hdfs_driver is not None:
+        warnings.warn(
+            "hdfs_driver has no effect: pyarrow has one HDFS client, libhdfs; petastorm's libhdfs3 is gone from it. "
+            "Leave it out.",
+            DeprecationWarning,
+            stacklevel=stacklevel,
+        )
 
 
 class FilesystemResolver:
@@ -37,6 +49,7 @@ class FilesystemResolver:
         user: str | None = None,
         storage_options: Mapping[str, Any] | None = None,
     ) -> None:
+        warn_of_driver(hdfs_driver)
         parsed = urlparse(dataset_url) if isinstance(dataset_url, str) else dataset_url
         shown = redact(parsed.geturl())
         if not parsed.scheme:
@@ -108,6 +121,7 @@ def get_filesystem_and_path_or_paths(
 
     Raises OptionError (a ValueError) for URLs of several filesystems, and as FilesystemResolver does.
     """
+    warn_of_driver(hdfs_driver)
     urls = url_or_urls if isinstance(url_or_urls, list) else [url_or_urls]
     parsed = [urlparse(url) for url in urls]
     if len({(url.scheme, url.netloc) for url in parsed}) != 1:

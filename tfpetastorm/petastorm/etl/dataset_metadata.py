@@ -13,6 +13,7 @@ from tfpetastorm.storage.metadata import PETASTORM_FILES_KEY as ROW_GROUPS_PER_F
 from tfpetastorm.storage.metadata import PETASTORM_UNISCHEMA_KEY as UNISCHEMA_KEY
 from tfpetastorm.storage.opening import open_dataset
 from tfpetastorm.storage.options import filesystem_of
+from tfpetastorm.storage.petastorm_urls import warn_of_driver
 
 __all__ = [
     "ROW_GROUPS_PER_FILE_KEY",
@@ -45,7 +46,8 @@ def get_schema(dataset: Any) -> Unischema:
 def get_schema_from_dataset_url(
     dataset_url_or_urls: Any, hdfs_driver: str | None = None, storage_options: Any = None, filesystem: Any = None
 ) -> Unischema:
-    """The Unischema of the dataset at a URL. See `get_schema`; `hdfs_driver` is no longer needed."""
+    """The Unischema of the dataset at a URL. See `get_schema`. hdfs_driver: dropped, with a DeprecationWarning."""
+    warn_of_driver(hdfs_driver)
     filesystem = filesystem if filesystem is not None else filesystem_of(dataset_url_or_urls, storage_options)
     return get_schema(open_dataset(dataset_url_or_urls, filesystem=filesystem))
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 import sys
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
 from tfpetastorm.cli.generate_metadata import named_schema
 from tfpetastorm.errors import OptionError
 from tfpetastorm.storage.metadata import PETASTORM_UNISCHEMA_KEY, UNISCHEMA_KEY
+from tfpetastorm.storage.petastorm_urls import warn_of_driver
 from tfpetastorm.upkeep.folder import look
 from tfpetastorm.upkeep.metadata import generate_metadata
 
@@ -39,12 +39,7 @@ def generate_petastorm_metadata(
 
     Raises OptionError (a ValueError) if there is no such Unischema.
     """
-    if hdfs_driver is not None:
-        warnings.warn(
-            "hdfs_driver has no effect: pyarrow has one HDFS client, libhdfs; petastorm's libhdfs3 is gone from it.",
-            DeprecationWarning,
-            stacklevel=2,
-        )
+    warn_of_driver(hdfs_driver)
     schema = named_schema(unischema_class) if unischema_class else None
     if schema is None and not look(dataset_url).pairs.keys() & {UNISCHEMA_KEY, PETASTORM_UNISCHEMA_KEY}:
         raise OptionError(

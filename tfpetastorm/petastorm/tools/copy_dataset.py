@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 import sys
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
 from tfpetastorm.errors import DatasetExistsError, OptionError, SchemaError
 from tfpetastorm.storage.opening import open_dataset
+from tfpetastorm.storage.petastorm_urls import warn_of_driver
 from tfpetastorm.upkeep import copying
 
 __all__ = ["args_parser", "copy_dataset", "main"]
@@ -34,8 +34,7 @@ def copy_dataset(
     Raises OptionError (a ValueError) if no field matches, and DatasetExistsError if there is a dataset at the target;
     where pyspark is loaded, that is a `pyspark.sql.utils.AnalysisException` too, as petastorm's users expect.
     """
-    if hdfs_driver is not None:
-        _warn_of_driver()
+    warn_of_driver(hdfs_driver)
     if field_regex:
         schema = open_dataset(source_url, unmapped="omit").schema
         # As petastorm has it, an expression that matches nothing is let pass as long as another matches.
@@ -99,14 +98,6 @@ def _matches(schema: Any, pattern: str) -> bool:
         return bool(schema.select([pattern]))
     except SchemaError:
         return False
-
-
-def _warn_of_driver() -> None:
-    warnings.warn(
-        "hdfs_driver has no effect: pyarrow has one HDFS client, libhdfs; petastorm's libhdfs3 is gone from it.",
-        DeprecationWarning,
-        stacklevel=3,
-    )
 
 
 def _as_spark_says(error: DatasetExistsError) -> Exception:
