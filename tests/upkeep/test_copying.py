@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import subprocess
+import sys
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -365,3 +367,25 @@ def test_what_can_not_work_is_said_before_anything_is_written(
     with pytest.raises(error, match=match):
         copy_dataset(written(tmp_path / "source"), tmp_path / "copy", **options)
     assert not (tmp_path / "copy").exists()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss is in other units elsewhere")
+def test_memory_is_that_of_a_row_group_or_two(tmp_path: Path) -> None:
+    """Incompressible cells, 160 MB of them in row groups of 4 MB."""
+    schema = tps.Unischema("Large", [tps.UnischemaField("x", np.uint8, (1 << 16,), tps.NdarrayCodec())])
+    random = np.random.default_rng(0)
+    with tps.DatasetWriter(tmp_path / "source", schema, row_group_rows=64, workers=0, compression="none") as writer:
+        for _ in range(40):
+            writer.write_batch({"x": random.integers(0, 255, (64, 1 << 16), np.uint8)})
+    code = (
+        "import resource, sys\nfrom tfpetastorm import copy_dataset\ncopy_dataset(*sys.argv[1:])\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)"
+    )
+
+    def peak(source: Path, name: str) -> int:
+        command = [sys.executable, "-c", code, source, tmp_path / name]
+        return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+
+    copy_dataset(tmp_path / "source", tmp_path / "small", file_rows=64)
+    one_row_group = peak(min((tmp_path / "small").glob("*.parquet")), "one")
+    assert peak(tmp_path / "source", "all") - one_row_group < 60_000_000

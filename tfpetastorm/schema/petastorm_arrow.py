@@ -57,7 +57,10 @@ def _columns(source: Any) -> tuple[pa.Schema, list[tuple[str, pa.DataType]]]:
         schema = source.pieces[0].get_metadata().schema.to_arrow_schema()
         return schema, [(part.name, part.dictionary.type) for part in source.partitions or []]
     partitioning = getattr(source, "partitioning", None)
+    # pyarrow names all columns among those of folders; the latter are those that files have not.
     names = set(partitioning.schema.names) if partitioning is not None else set()
+    for fragment in list(getattr(source, "fragments", ()))[:1]:
+        names -= set(fragment.physical_schema.names)
     partitions = [(column.name, _plain(column.type)) for column in source.schema if column.name in names]
     return pa.schema([column for column in source.schema if column.name not in names]), partitions
 
