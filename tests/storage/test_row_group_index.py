@@ -470,6 +470,14 @@ def test_a_pickle_of_anything_else_is_refused(pickled: bytes) -> None:
         read_pickled_indexes(pickled)
 
 
+def test_a_damaged_decimal_is_an_error_of_ours() -> None:
+    with pq.ParquetFile(INDEXED / "_common_metadata", thrift_string_size_limit=2**31 - 1) as file:
+        raw = file.metadata.metadata[INDEX_KEY]
+    assert b"0.2500" in raw
+    with pytest.raises(SchemaError, match="damaged"):
+        read_pickled_indexes(raw.replace(b"0.2500", b"0.25.0"))
+
+
 @settings(max_examples=200, deadline=None)
 @given(st.data())
 def test_a_damaged_pickle_is_an_error_of_ours(data: st.DataObject) -> None:

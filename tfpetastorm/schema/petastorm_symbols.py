@@ -73,7 +73,7 @@ def read_symbols(
                 return machine.pop()
             machine.run(opcode.name, argument)
     except (
-        *(ValueError, LookupError, TypeError, OverflowError, EOFError, AttributeError, RecursionError),
+        *(ValueError, LookupError, TypeError, ArithmeticError, EOFError, AttributeError, RecursionError),
         Warning,  # of a malformed escape in a string, where warnings are errors
     ) as error:
         if isinstance(error, SchemaError):
