@@ -10,7 +10,7 @@ import pytest
 
 import tfpetastorm as tps
 from tfpetastorm import TransformSpec, make_batch_reader, make_reader
-from tfpetastorm.errors import TransformError
+from tfpetastorm.errors import DatasetWarning, TransformError
 from tfpetastorm.predicates import in_lambda, in_set
 from tfpetastorm.transform import edit_field
 
@@ -180,3 +180,21 @@ def test_cleanup_empties_the_cache(url, tmp_path):
         reader.join()
         reader.cleanup_cache()
     assert not (tmp_path / "cache").exists()
+
+
+@pytest.mark.parametrize("pool", ["dummy", "process"])
+def test_text_made_a_number_comes_out_with_a_warning(drive, pool):
+    """Petastorm's programs replace what they can't batch without declaring it."""
+
+    def without_name(row):
+        return {**row, "name": 7}
+
+    spec = TransformSpec(without_name)
+    with tps.make_reader(drive, ["id", "name"], pool, 1, transform_spec=spec) as reader:
+        if pool == "dummy":
+            with pytest.warns(DatasetWarning, match="Name the field in edit_fields"):
+                rows = list(reader)
+        else:
+            rows = list(reader)
+    assert {row.name for row in rows} == {7}
+    assert type(rows[0].name) is np.int64

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from tfpetastorm.errors import OptionError, TransformError, describe
+from tfpetastorm.errors import DatasetWarning, OptionError, TransformError, describe
 from tfpetastorm.read.frames import check_names, columns_of_frame, frame_of, import_pandas
 from tfpetastorm.read.returned import column_of_cells
-from tfpetastorm.schema.columns import Column
+from tfpetastorm.schema.columns import Array, Column
 from tfpetastorm.schema.field import UnischemaField
 from tfpetastorm.schema.rows import cells_of
 from tfpetastorm.schema.unischema import Unischema
@@ -202,8 +202,26 @@ class SpecTransform:
                 out[field.name] = columns[field.name]
             else:
                 absent = np.fromiter((cell is None for cell in cells), bool, len(cells))
-                out[field.name] = column_of_cells(field, cells, absent)
+                out[field.name] = self._column(field, cells, absent)
         return out
+
+    def _column(self, field: UnischemaField, cells: list[Any], absent: Array) -> Column:
+        """The column of the cells that came back. What was declared has to be so. Text that was not may have become
+        numbers, as petastorm let it: it comes out as they are, with a warning."""
+        try:
+            return column_of_cells(field, cells, absent)
+        except TransformError:
+            declared = field.kind == "number" or field in self.edit_fields
+            numbers = None if declared or absent.any() else _numbers(cells)
+            if numbers is None:
+                raise
+            warnings.warn(
+                f"A TransformSpec made numbers of {numbers.dtype} {list(numbers.shape[1:])} of field {field}, which "
+                "it does not declare: rows have them, but the schema does not say so. Name the field in edit_fields.",
+                DatasetWarning,
+                stacklevel=2,
+            )
+            return Column(numbers)
 
     def _row(self, position: int, row: dict[str, Any]) -> Mapping[str, Any]:
         if self.spec.func is None:
@@ -223,6 +241,15 @@ class SpecTransform:
                 )
             )
         return returned
+
+
+def _numbers(cells: list[Any]) -> Array | None:
+    """An array of numbers with a row for each cell; None if these are none, or differ in shape."""
+    try:
+        array = np.asarray(cells)
+    except ValueError:
+        return None
+    return array if array.dtype.kind in "biuf" and len(array) == len(cells) else None
 
 
 def _unchanged(

@@ -24,7 +24,8 @@ def batch_array(field: UnischemaField, column: Column) -> Array:
     array for each row. Nulls are NaN in floats, NaT in datetimes and dates, None in objects, and else masked: a
     `numpy.ma.MaskedArray` of the same dtype, which hides no integer behind a float.
     """
-    if field.ragged_rank:
+    # By the column, not the field: a function may have made something else of it (see `TransformSpec`).
+    if column.splits:
         return _ragged(field, column)
     if isinstance(column.values, Text):
         return _text(field, column)
