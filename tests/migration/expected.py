@@ -21,7 +21,6 @@ _POOL = "looks into petastorm's workers, of which there are none"
 _TENSORS = "calls tf_tensors, which an error replaces that shows the new call"
 _TOOLS = "calls what pyarrow, pandas or pytest no longer have"
 _ORDER = "sets a private variable to have fields sorted, which petastorm gave up in 0.9"
-_GRAPHS = "reads in a graph of TensorFlow 1, by a one-shot iterator that a tf.data.Dataset no longer has"
 _UNDECLARED = "its transform makes a number of a text without declaring it, which is checked here"
 _LISTS = "declares a ScalarCodec of lists, which is refused at once"
 
@@ -39,7 +38,6 @@ EXPECTED = {
     "test_ngram_end_to_end.py::test_ngram_delta_threshold": "n-grams go on across row groups; petastorm lost those",
     "test_ngram_end_to_end.py::test_ngram_delta_threshold_tf": _TENSORS,
     "test_ngram_end_to_end.py::test_ngram_length_1_tf": _TENSORS,
-    "test_ngram_end_to_end.py::test_ngram_shuffle_drop_ratio": "few n-grams are one run, in order",
     "test_ngram_end_to_end.py::test_non_consecutive_ngram": _TENSORS,
     "test_ngram_end_to_end.py::test_shuffled_fields": _TENSORS,
     "test_parquet_reader.py::test_asymetric_parquet_pieces": _TOOLS,
@@ -53,13 +51,7 @@ EXPECTED = {
     "test_pytorch_dataloader.py::test_simple_read": _UNDECLARED,
     "test_pytorch_dataloader.py::test_simple_read_batched": _UNDECLARED,
     "test_reader_mock.py::ReaderMockTest::test_simple_read_tf": _TENSORS,
-    "test_tf_dataset.py::test_dataset_with_ngrams": _GRAPHS,
-    "test_tf_dataset.py::test_non_petastorm_with_many_colums_epoch_count": _GRAPHS,
-    "test_tf_dataset.py::test_non_petastorm_with_many_colums_with_one_shot_iterator": _GRAPHS,
-    "test_tf_dataset.py::test_some_processing_functions": _GRAPHS,
-    "test_tf_dataset.py::test_with_dataset_repeat": _GRAPHS,
-    "test_tf_dataset.py::test_with_dataset_repeat_after_cache": _GRAPHS,
-    "test_tf_dataset.py::test_with_one_shot_iterator": _GRAPHS,
+    "test_tf_dataset.py::test_with_dataset_repeat_after_cache": _TOOLS,
     "test_tf_utils.py::test_schema_to_dtype_list": _ORDER,
     "test_tf_utils.py::test_shuffling_queue": _TENSORS,
     "test_tf_utils.py::test_shuffling_queue_with_ngrams": _TENSORS,
@@ -73,6 +65,5 @@ EXPECTED = {
     "test_unischema.py::test_arrow_schema_convertion_with_string_partitions": _TOOLS,
     "test_unischema.py::test_match_unischema_fields_legacy_warning": _TOOLS,
     "test_weighted_sampling_reader.py::test_ngram_mix": _TENSORS,
-    "test_weighted_sampling_reader.py::test_with_tf_data_api": _GRAPHS,
     "test_weighted_sampling_reader.py::test_with_tf_tensors": _TENSORS,
 }

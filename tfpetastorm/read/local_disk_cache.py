@@ -6,6 +6,7 @@ import abc
 import contextlib
 import os
 import shutil
+import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,9 @@ from tfpetastorm.errors import DatasetWarning, OptionError, describe
 from tfpetastorm.read.cache import DiskCache
 from tfpetastorm.read.layout import Layout
 from tfpetastorm.read.values import from_json, to_json
+
+#: How often a folder that others still write to is removed before that is told of.
+_ATTEMPTS = 20
 
 
 class CacheBase(abc.ABC):
@@ -110,11 +114,17 @@ class LocalDiskCache(CacheBase):
             self._cache.close()
         except (OSError, AttributeError) as error:
             print(f"Error closing cache: {error}", flush=True)
-        try:
-            shutil.rmtree(folder, ignore_errors=False)
-        except FileNotFoundError:
-            pass
-        except OSError as error:
-            print(f"Error during rmtree: {error}", flush=True)
+        for left in reversed(range(_ATTEMPTS)):
+            try:
+                shutil.rmtree(folder, ignore_errors=False)
+            except FileNotFoundError:
+                pass
+            except OSError as error:
+                if left:
+                    # Workers that are still under way may put one more entry where one was just removed.
+                    time.sleep(0.05)
+                    continue
+                print(f"Error during rmtree: {error}", flush=True)
+            break
         with contextlib.suppress(OSError):  # not there, or something else is in it
             self._path.rmdir()

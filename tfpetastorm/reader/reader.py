@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import threading
+import warnings
 import weakref
 from collections.abc import Iterable, Iterator
 from itertools import chain
 from typing import Any
 
-from tfpetastorm.errors import OptionError, PoolError
+from tfpetastorm.errors import DatasetWarning, OptionError, PoolError
 from tfpetastorm.feed.elements import ElementRows
 from tfpetastorm.plan.ngram import NGram
 from tfpetastorm.pool.lookahead import LookAhead
@@ -228,7 +229,11 @@ class Reader:
     def __exit__(self, *_: object) -> None:
         self.stop()
         self.join()
-        self._empty_cache()
+        try:
+            self._empty_cache()
+        except OSError as error:
+            # What was read is good, and an error of the block itself must be the one that is seen.
+            warnings.warn(f"The disk cache could not be emptied: {error}.", DatasetWarning, stacklevel=2)
 
     @property
     def diagnostics(self) -> dict[str, Any]:
