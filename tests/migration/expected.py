@@ -21,7 +21,6 @@ _POOL = "looks into petastorm's workers, of which there are none"
 _TENSORS = "calls tf_tensors, which an error replaces that shows the new call"
 _TOOLS = "calls what pyarrow, pandas or pytest no longer have"
 _ORDER = "sets a private variable to have fields sorted, which petastorm gave up in 0.9"
-_UNDECLARED = "its transform makes a number of a text without declaring it, which is checked here"
 _LISTS = "declares a ScalarCodec of lists, which is refused at once"
 
 #: By the name of the test in its file, "file::test"; all its parameters fail. "file::test[parameters]" is one of them.
@@ -48,8 +47,6 @@ EXPECTED = {
     "test_parquet_reader.py::test_shuffle_cache_pyarrow_num_rows_zero": _POOL,
     "test_parquet_reader.py::test_transform_spec_support_return_tensor": _POOL,
     "test_parquet_reader.py::test_transform_spec_support_return_tensor_with_convert_early_to_numpy": _POOL,
-    "test_pytorch_dataloader.py::test_simple_read": _UNDECLARED,
-    "test_pytorch_dataloader.py::test_simple_read_batched": _UNDECLARED,
     "test_reader_mock.py::ReaderMockTest::test_simple_read_tf": _TENSORS,
     "test_tf_dataset.py::test_with_dataset_repeat_after_cache": _TOOLS,
     "test_tf_utils.py::test_schema_to_dtype_list": _ORDER,
