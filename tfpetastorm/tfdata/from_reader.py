@@ -225,6 +225,10 @@ def _of_rows(reader: Any) -> Any:
 
     kind = tf.compat.v1.data.Dataset if in_graph else tf.data.Dataset
     dataset = kind.from_generator(flat, output_signature=signature)
+    # TensorFlow would read ahead by itself, and so begin another pass, and warn of it, before anyone asked for a row.
+    options = tf.data.Options()
+    options.experimental_optimization.inject_prefetch = False
+    dataset = dataset.with_options(options)
 
     def named(*parts: Any) -> Any:
         if reader.ngram is None:
