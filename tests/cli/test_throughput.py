@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import time
@@ -128,7 +129,7 @@ def test_the_command_shows_stages_and_bars(url: Path, capsys: pytest.CaptureFixt
         assert lines[stage].endswith("%")
     assert "█" in lines["wait"] or "█" in lines["take"]
     assert "%" in lines["CPU"]
-    assert "MB at most" in lines["memory"]
+    assert re.search(r"[MG]B at most", lines["memory"])
 
 
 def test_petastorms_options_and_json(url: Path, capsys: pytest.CaptureFixture[str]) -> None:

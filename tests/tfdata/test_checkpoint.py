@@ -45,6 +45,7 @@ OPTIONS = {"fields": ["id", "name", "tags"], "batch_size": 16, "shuffle": True, 
 
 
 @pytest.mark.parametrize("steps", [1, 14, 15, 16, 20])
+@pytest.mark.slow
 def test_a_new_process_goes_on_exactly(plain, tmp_path, steps):
     """15 steps are just one epoch: the checkpoint then lies between two passes."""
     whole, _ = run(plain, OPTIONS, 40, repeat=True)
@@ -53,6 +54,7 @@ def test_a_new_process_goes_on_exactly(plain, tmp_path, steps):
     assert first + rest == whole
 
 
+@pytest.mark.slow
 def test_several_epochs_and_the_process_pool(plain, tmp_path):
     options = {**OPTIONS, "epochs": 3, "pool": "process"}
     whole, _ = run(plain, options, 45)

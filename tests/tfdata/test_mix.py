@@ -353,6 +353,7 @@ def run(url, stop, take, repeat=True, save_to=None, restore_from=None):
 
 # Of "last" the passes are 32 batches long: 32 lies just between two, 28 where only some datasets have elements left.
 @pytest.mark.parametrize(("stop", "steps"), [("first", 7), ("first", 30), ("last", 28), ("last", 32), ("never", 45)])
+@pytest.mark.slow
 def test_a_new_process_goes_on_exactly(plain, tmp_path, stop, steps):
     whole, _ = run(plain, stop, 80)
     first, saved = run(plain, stop, steps, save_to=tmp_path / "a")
