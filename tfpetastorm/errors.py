@@ -49,6 +49,10 @@ class NoDataAvailableError(DatasetError):
     """There are fewer rows than shards, so that a reader would have none."""
 
 
+class FilesNotSeenError(DatasetError, RuntimeError):
+    """Files that Spark wrote did not appear in time."""
+
+
 class DatasetWarning(UserWarning):
     """Something about a dataset that its owner should know of, such as files that don't belong to it."""
 

@@ -1,0 +1,85 @@
+"""The Parquet files that Spark wrote: waiting until all can be seen, advice on their sizes, deleting them."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import pyarrow.fs as pafs
+
+from tfpetastorm.errors import FilesNotSeenError
+from tfpetastorm.storage.filesystem import Location, is_local, redact, resolve
+
+#: Smaller files cost more to open than they hold.
+RECOMMENDED_BYTES = 50 * 2**20
+
+
+def wait_until_seen(urls: Sequence[str], seconds: float, filesystem: Any = None) -> None:
+    """Returns once every file can be seen, which on some object stores takes a while after it was written.
+
+    Raises FilesNotSeenError, naming the first few, if some are still not there after so many seconds.
+    """
+    end = time.monotonic() + seconds
+    missing = [(url, resolve(url, filesystem, glob=False)) for url in urls]
+    while True:
+        missing = _unseen(missing)
+        if not missing:
+            return
+        if time.monotonic() >= end:
+            break
+        time.sleep(0.1)
+    shown = ", ".join(redact(url) for url, _ in missing[:3]) + (f", and {len(missing) - 3} more" if missing[3:] else "")
+    raise FilesNotSeenError(
+        f"Timeout while waiting for all parquet-store files to appear at urls {shown}: not there after {seconds:g} s. "
+        "They may have been deleted (by delete(), or when the program that wrote them ended), or lie on a disk that "
+        "this machine does not see."
+    )
+
+
+def _unseen(places: list[tuple[str, Location]]) -> list[tuple[str, Location]]:
+    """Those that are not there; on each filesystem all are asked for at once."""
+    left: list[tuple[str, Location]] = []
+    while places:
+        filesystem = places[0][1].filesystem
+        mine = [item for item in places if item[1].filesystem == filesystem]
+        places = [item for item in places if item[1].filesystem != filesystem]
+        told = filesystem.get_file_info([place.paths[0] for _, place in mine])
+        left += [item for item, info in zip(mine, told, strict=True) if info.type == pafs.FileType.NotFound]
+    return left
+
+
+def size_advice(urls: Sequence[str], filesystem: Any = None) -> str | None:
+    """What to do about files that are too small; None if there is one only, or half of them are of a fair size."""
+    if len(urls) < 2:
+        return None
+    sizes = sorted(_size(resolve(url, filesystem, glob=False)) for url in urls)
+    median = sizes[len(sizes) // 2]
+    if median >= RECOMMENDED_BYTES:
+        return None
+    fitting = max(1, sum(sizes) // (2 * RECOMMENDED_BYTES))
+    return (
+        f"The median size of the {len(sizes)} Parquet files is {median} bytes, and reading is faster from "
+        f"{RECOMMENDED_BYTES // 2**20} MiB on; all have {sum(sizes)} bytes. df.coalesce({fitting}) or "
+        f"df.repartition({fitting}) before the conversion would do. The first is {redact(urls[0])}."
+    )
+
+
+def _size(place: Location) -> int:
+    if is_local(place.filesystem):
+        return os.path.getsize(place.paths[0])  # noqa: PTH202 - which petastorm's tests put a stand-in for
+    return int(place.filesystem.get_file_info([place.paths[0]])[0].size or 0)
+
+
+def delete_folder(url: str) -> None:
+    """Deletes a folder with all it holds, if it is there."""
+    place = resolve(url, glob=False)
+    if place.filesystem.get_file_info([place.paths[0]])[0].type != pafs.FileType.NotFound:
+        place.filesystem.delete_dir(place.paths[0])
+
+
+def exists(url: str) -> bool:
+    """Whether there is anything at a URL."""
+    place = resolve(url, glob=False)
+    return bool(place.filesystem.get_file_info([place.paths[0]])[0].type != pafs.FileType.NotFound)
