@@ -5,10 +5,8 @@ from __future__ import annotations
 #: Files that are not run at all.
 NOT_RUN = {
     "test_fs_utils.py": "imports s3fs, gcsfs and petastorm's HDFS mocks; our own tests cover FilesystemResolver",
-    "test_spark_dataset_converter.py": "make_spark_converter is not built yet",
     "test_spark_session_cli.py": "Spark's command-line options are not built yet",
     "test_spark_utils.py": "dataset_as_rdd is not built yet",
-    "test_tf_autograph.py": "uses make_spark_converter, which is not built yet",
     "test_reading_legacy_datasets.py": "its datasets are not in petastorm's package; our own tests read golden ones",
     "test_common.py": "holds no tests",
     "test_end_to_end_predicates_impl.py": "holds no tests",
@@ -48,6 +46,8 @@ EXPECTED = {
     "test_parquet_reader.py::test_transform_spec_support_return_tensor": _POOL,
     "test_parquet_reader.py::test_transform_spec_support_return_tensor_with_convert_early_to_numpy": _POOL,
     "test_reader_mock.py::ReaderMockTest::test_simple_read_tf": _TENSORS,
+    "test_spark_dataset_converter.py::test_atexit": _TOOLS,
+    "test_spark_dataset_converter.py::test_torch_transform_spec": "imports torchvision, which no environment here has",
     "test_tf_dataset.py::test_with_dataset_repeat_after_cache": _TOOLS,
     "test_tf_utils.py::test_schema_to_dtype_list": _ORDER,
     "test_tf_utils.py::test_shuffling_queue": _TENSORS,

@@ -76,6 +76,21 @@ def many_columns_non_petastorm_dataset(tmp_path_factory):
     return _made(tmp_path_factory, create_many_columns_non_petastorm_dataset, 10)
 
 
+@pytest.fixture(scope="module")
+def spark_test_ctx(tmp_path_factory):
+    from pyspark.sql import SparkSession
+    from tfpetastorm.spark import spark_dataset_converter
+
+    Context = namedtuple("Context", ["spark", "tempdir", "temp_url"])
+    session = SparkSession.builder.master("local[2]").getOrCreate()
+    folder = str(tmp_path_factory.mktemp("converted"))
+    session.conf.set(spark_dataset_converter.SparkDatasetConverter.PARENT_CACHE_DIR_URL_CONF, "file://" + folder)
+    spark_dataset_converter._FILE_AVAILABILITY_WAIT_TIMEOUT_SECS = 2
+    yield Context(session, folder, "file://" + folder)
+    spark_dataset_converter._FILE_AVAILABILITY_WAIT_TIMEOUT_SECS = 30
+    session.stop()
+
+
 def _record(name, outcome, report):
     # One failure, in whichever phase, outweighs the rest.
     if outcomes.get(name, ("", ""))[0] != "failed":
