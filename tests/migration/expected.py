@@ -47,7 +47,7 @@ EXPECTED = {
     "test_parquet_reader.py::test_transform_spec_support_return_tensor_with_convert_early_to_numpy": _POOL,
     "test_reader_mock.py::ReaderMockTest::test_simple_read_tf": _TENSORS,
     "test_spark_dataset_converter.py::test_atexit": _TOOLS,
-    "test_spark_dataset_converter.py::test_torch_transform_spec": "imports torchvision, which no environment here has",
+    "test_spark_dataset_converter.py::test_torch_transform_spec": "makes floats of integers without declaring it",
     "test_tf_dataset.py::test_with_dataset_repeat_after_cache": _TOOLS,
     "test_tf_utils.py::test_schema_to_dtype_list": _ORDER,
     "test_tf_utils.py::test_shuffling_queue": _TENSORS,

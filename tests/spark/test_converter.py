@@ -18,8 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 from pyspark.sql import types as T  # noqa: N812 - as Spark's users call it
 
-import tfpetastorm as tps
-from tfpetastorm.errors import DatasetWarning, FilesNotSeenError, OptionError
+from tfpetastorm.errors import DatasetError, DatasetWarning, FilesNotSeenError, OptionError
 from tfpetastorm.spark import SparkDatasetConverter, make_spark_converter, spark_dataset_converter
 from tfpetastorm.spark.spark_dataset_converter import register_delete_dir_handler
 
@@ -308,7 +307,7 @@ def test_what_spark_fails_to_store_is_not_found_again(spark: Any, parent: Path) 
     assert not list(parent.iterdir())
 
 
-def test_everything_is_deleted_when_the_program_ends(tmp_path: Path) -> None:
+def test_everything_is_deleted_when_the_program_ends(spark: Any, tmp_path: Path) -> None:
     program = f"""
 import os
 from pyspark.sql import SparkSession
@@ -420,6 +419,15 @@ def test_a_folder_without_a_scheme_is_an_error(spark: Any, parent: Path) -> None
         make_spark_converter(spark.range(3))
 
 
+def test_a_folder_that_only_spark_could_reach_is_an_error(spark: Any) -> None:
+    spark.conf.set(CONF, "nosuchscheme://host/folder")
+    try:
+        with pytest.raises(DatasetError, match="nosuchscheme://host/folder"):
+            make_spark_converter(spark.range(3))
+    finally:
+        spark.conf.unset(CONF)
+
+
 def test_arguments_of_the_reader_are_checked(spark: Any, parent: Path) -> None:
     converter = make_spark_converter(spark.range(3))
     with (
@@ -440,10 +448,3 @@ def test_files_that_never_appear_are_an_error(spark: Any, parent: Path, monkeypa
         converter.make_tf_dataset(),
     ):
         pass
-
-
-def test_the_names_of_the_package(spark: Any, parent: Path) -> None:
-    assert tps.__version__
-    import tfpetastorm.spark as package
-
-    assert package.make_spark_converter is make_spark_converter

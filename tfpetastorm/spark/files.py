@@ -54,7 +54,7 @@ def size_advice(urls: Sequence[str], filesystem: Any = None) -> str | None:
     """What to do about files that are too small; None if there is one only, or half of them are of a fair size."""
     if len(urls) < 2:
         return None
-    sizes = sorted(_size(resolve(url, filesystem, glob=False)) for url in urls)
+    sizes = sorted(_sizes([resolve(url, filesystem, glob=False) for url in urls]))
     median = sizes[len(sizes) // 2]
     if median >= RECOMMENDED_BYTES:
         return None
@@ -66,10 +66,11 @@ def size_advice(urls: Sequence[str], filesystem: Any = None) -> str | None:
     )
 
 
-def _size(place: Location) -> int:
-    if is_local(place.filesystem):
-        return os.path.getsize(place.paths[0])  # noqa: PTH202 - which petastorm's tests put a stand-in for
-    return int(place.filesystem.get_file_info([place.paths[0]])[0].size or 0)
+def _sizes(places: list[Location]) -> list[int]:
+    filesystem = places[0].filesystem
+    if is_local(filesystem):
+        return [os.path.getsize(place.paths[0]) for place in places]  # noqa: PTH202 - petastorm's tests stand in for it
+    return [int(info.size or 0) for info in filesystem.get_file_info([place.paths[0] for place in places])]
 
 
 def delete_folder(url: str) -> None:

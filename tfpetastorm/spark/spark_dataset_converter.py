@@ -321,9 +321,10 @@ def _check_url(dir_url: str) -> None:
 
 def _check_parent_cache_dir_url(dir_url: str) -> None:
     _check_url(dir_url)
+    # Before anything is stored where only Spark could read it.
+    place = resolve(dir_url, glob=False)
     if "DATABRICKS_RUNTIME_VERSION" not in os.environ or _is_spark_local_mode():
         return
-    place = resolve(dir_url, glob=False)
     if is_local(place.filesystem) and not place.paths[0].startswith("/dbfs/"):
         logger.warning(
             "On a cluster of Databricks you should specify a dbfs fuse path for %s, as file:/dbfs/x, or mount the same "
