@@ -5,8 +5,6 @@ from __future__ import annotations
 #: Files that are not run at all.
 NOT_RUN = {
     "test_fs_utils.py": "imports s3fs, gcsfs and petastorm's HDFS mocks; our own tests cover FilesystemResolver",
-    "test_spark_session_cli.py": "Spark's command-line options are not built yet",
-    "test_spark_utils.py": "dataset_as_rdd is not built yet",
     "test_reading_legacy_datasets.py": "its datasets are not in petastorm's package; our own tests read golden ones",
     "test_common.py": "holds no tests",
     "test_end_to_end_predicates_impl.py": "holds no tests",
