@@ -137,13 +137,13 @@ def _processes_against_threads(batch_size: int) -> Callable[[float, int], Iterat
 def _against_petastorm(scale: float, rounds: int) -> Iterator[Round]:
     import tfpetastorm as tps
 
-    folder = dataset("tabular", scale)[0]
+    folder, shards = dataset("tabular", scale)[0], petastorm_rows.shards_of(scale)
 
     def ours() -> int:
-        with tps.make_reader(str(folder), cur_shard=0, shard_count=petastorm_rows.SHARDS, workers_count=2) as reader:
+        with tps.make_reader(str(folder), cur_shard=0, shard_count=shards, workers_count=2) as reader:
             return sum(1 for _ in reader)
 
-    yield from alternate(lambda: time_call(ours), lambda: Pass(*petastorm_rows.read(folder.as_uri())), rounds)
+    yield from alternate(lambda: time_call(ours), lambda: Pass(*petastorm_rows.read(folder.as_uri(), shards)), rounds)
 
 
 _TFRECORDS = ("tabular", "tabular_tfrecord")

@@ -11,18 +11,24 @@ import sys
 import time
 from pathlib import Path
 
-#: One of how many shards is read, by both sides: petastorm would take a minute for all.
-SHARDS = 5
-
 _PYTHON = Path(__file__).parent.parent / ".envs" / "petastorm" / "bin" / "python"
 
 
-def read(url: str) -> tuple[int, float]:
+def shards_of(scale: float) -> int:
+    """One of how many shards is read, by both sides: petastorm would take a minute for all of the whole set."""
+    return 5 if scale >= 1 else 1
+
+
+def read(url: str, shards: int) -> tuple[int, float]:
     """Rows and seconds of real petastorm in its own environment."""
     if not _PYTHON.exists():
         raise RuntimeError("petastorm is not installed: make petastorm-env")
     done = subprocess.run(
-        [str(_PYTHON), "-W", "ignore", __file__, url], capture_output=True, text=True, timeout=600, check=False
+        [str(_PYTHON), "-W", "ignore", __file__, url, str(shards)],
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
     )
     if done.returncode:
         raise RuntimeError(f"petastorm failed: {done.stderr[-2000:]}")
@@ -35,7 +41,7 @@ def main() -> None:
     from petastorm import make_reader
 
     began = time.perf_counter()
-    with make_reader(sys.argv[1], cur_shard=0, shard_count=SHARDS, workers_count=2) as reader:
+    with make_reader(sys.argv[1], cur_shard=0, shard_count=int(sys.argv[2]), workers_count=2) as reader:
         rows = sum(1 for _ in reader)
         seconds = time.perf_counter() - began
     print("rows", rows, seconds)

@@ -106,7 +106,14 @@ def test_ctrl_c_leaves_no_half_dataset(source: Path, tmp_path: Path) -> None:
     with tps.DatasetWriter(big, schema, row_group_rows=1, workers=0) as writer:
         writer.write_batch({f"x{i}": np.arange(3000) for i in range(40)})
     command = [sys.executable, "-m", "tfpetastorm", "copy", big, target]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    # A process started in the background ignores the signal, and so would its children.
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     try:
         until = time.monotonic() + 60
         while not any(target.rglob("*.parquet")) and process.poll() is None and time.monotonic() < until:
