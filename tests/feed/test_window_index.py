@@ -24,7 +24,8 @@ from tfpetastorm.read.fetch import Source
 from tfpetastorm.read.nulls import NullPolicy
 from tfpetastorm.read.predicate import predicate_of
 from tfpetastorm.read.runs import runs_of
-from tfpetastorm.read.task import ReadSpec, TaskReader
+from tfpetastorm.read.spec import ReadSpec
+from tfpetastorm.read.task import TaskReader
 from tfpetastorm.schema.columns import Column, Text
 from tfpetastorm.schema.field import UnischemaField
 from tfpetastorm.storage.opening import open_dataset

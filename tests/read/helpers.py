@@ -12,7 +12,8 @@ from tfpetastorm.read.fetch import Source
 from tfpetastorm.read.nulls import NullPolicy, Nulls
 from tfpetastorm.read.predicate import predicate_of
 from tfpetastorm.read.result import TaskResult
-from tfpetastorm.read.task import ReadSpec, TaskReader
+from tfpetastorm.read.spec import ReadSpec
+from tfpetastorm.read.task import TaskReader
 from tfpetastorm.read.transform import Transform
 from tfpetastorm.schema.rows import cells_of
 from tfpetastorm.storage.opening import open_dataset

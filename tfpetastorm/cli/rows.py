@@ -14,7 +14,8 @@ from tfpetastorm.read.fetch import Source
 from tfpetastorm.read.nulls import NullPolicy
 from tfpetastorm.read.predicate import ExpressionPredicate, Predicate, predicate_of
 from tfpetastorm.read.result import TaskResult
-from tfpetastorm.read.task import ReadSpec, TaskReader
+from tfpetastorm.read.spec import ReadSpec
+from tfpetastorm.read.task import TaskReader
 from tfpetastorm.schema.codecs import OpaqueCodec
 from tfpetastorm.schema.codecs.opaque import raw_field
 from tfpetastorm.schema.columns import Array, Column

@@ -19,7 +19,8 @@ from tfpetastorm.plan.quality import Quality, density, measure, perfect, sampled
 from tfpetastorm.pool.options import PoolOptions
 from tfpetastorm.read.fetch import Source
 from tfpetastorm.read.nulls import NullPolicy
-from tfpetastorm.read.task import ReadSpec, TaskReader
+from tfpetastorm.read.spec import ReadSpec
+from tfpetastorm.read.task import TaskReader
 from tfpetastorm.schema.codecs import OpaqueCodec
 from tfpetastorm.schema.codecs.opaque import raw_field
 from tfpetastorm.schema.columns import Array

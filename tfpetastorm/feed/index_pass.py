@@ -15,7 +15,7 @@ from rich.progress import track
 
 from tfpetastorm.plan.tasks import ReadTask, TaskTable
 from tfpetastorm.pool.options import PoolOptions
-from tfpetastorm.read.task import ReadSpec
+from tfpetastorm.read.spec import ReadSpec
 from tfpetastorm.storage.dataset import StoredDataset
 
 #: An index pass over at least this many read tasks shows a progress bar, where someone is looking.

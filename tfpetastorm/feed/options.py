@@ -19,7 +19,7 @@ from tfpetastorm.read.cache import DiskCache
 from tfpetastorm.read.fetch import Source
 from tfpetastorm.read.nulls import NullPolicy
 from tfpetastorm.read.predicate import predicate_of
-from tfpetastorm.read.task import ReadSpec
+from tfpetastorm.read.spec import ReadSpec
 from tfpetastorm.read.transform import Transform
 from tfpetastorm.schema.unischema import Unischema
 from tfpetastorm.storage.dataset import StoredDataset

@@ -15,7 +15,8 @@ from tfpetastorm.plan.order import Shuffle, equal_blocks
 from tfpetastorm.plan.tasks import TaskTable, slice_row_groups
 from tfpetastorm.pool.options import PoolOptions
 from tfpetastorm.read.cost import row_bytes
-from tfpetastorm.read.task import ReadSpec, TaskReader
+from tfpetastorm.read.spec import ReadSpec
+from tfpetastorm.read.task import TaskReader
 from tfpetastorm.schema.columns import Array
 from tfpetastorm.storage.dataset import StoredDataset
 from tfpetastorm.storage.statistics import prune

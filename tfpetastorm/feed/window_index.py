@@ -18,7 +18,8 @@ from tfpetastorm.plan.windows import WindowIndex, windows_of_stretches
 from tfpetastorm.pool.options import PoolOptions
 from tfpetastorm.read.result import Damage
 from tfpetastorm.read.runs import runs_of
-from tfpetastorm.read.task import ReadSpec, TaskReader
+from tfpetastorm.read.spec import ReadSpec
+from tfpetastorm.read.task import TaskReader
 from tfpetastorm.schema.columns import Array, Column, Text
 from tfpetastorm.storage.dataset import StoredDataset
 

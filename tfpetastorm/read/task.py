@@ -5,84 +5,28 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from decimal import Decimal
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tfpetastorm.errors import DamagedDataError, TransformError, UnsafeDataError
-from tfpetastorm.plan.hashing import key64, mix64
-from tfpetastorm.plan.split import Split
+from tfpetastorm.plan.hashing import key64
 from tfpetastorm.plan.tasks import ReadTask
-from tfpetastorm.read.cache import DiskCache, Kept
+from tfpetastorm.read.cache import Kept
 from tfpetastorm.read.face import to_face, without_invalid
-from tfpetastorm.read.fetch import Fetcher, Source
-from tfpetastorm.read.nulls import NullPolicy
+from tfpetastorm.read.fetch import Fetcher
+from tfpetastorm.read.hashes import value_hashes
 from tfpetastorm.read.ops import concat, empty_column, take
 from tfpetastorm.read.predicate import AllOf, ExpressionPredicate, Predicate, ValuePredicate
 from tfpetastorm.read.result import Counts, Damage, TaskResult
-from tfpetastorm.read.task_cache import TaskCache, transform_name
-from tfpetastorm.read.transform import Change
+from tfpetastorm.read.spec import ReadSpec
+from tfpetastorm.read.task_cache import TaskCache
 from tfpetastorm.schema.codecs import decode_column
-from tfpetastorm.schema.codecs.base import DEFAULT_LIMITS, Limits, bad_cell_error
-from tfpetastorm.schema.columns import Array, Column, Text
+from tfpetastorm.schema.codecs.base import bad_cell_error
+from tfpetastorm.schema.columns import Array, Column
 from tfpetastorm.schema.field import UnischemaField
 from tfpetastorm.schema.memory import Recycler, lent
-from tfpetastorm.schema.rows import text_objects
-from tfpetastorm.schema.unischema import Unischema
-
-
-@dataclass(frozen=True, eq=False)
-class ReadSpec:
-    """Everything that decides what a read task gives. Sent to worker processes as it is.
-
-    schema: all stored fields. fields: the names of those to read, in order. output: the fields that come out, after
-    nulls and transform. filter_schema: the types that an expression sees. skip: whether damaged rows are left out and
-    listed, rather than raised. cache: where what is decoded is kept; None for nowhere.
-    """
-
-    source: Source
-    schema: Unischema
-    fields: tuple[str, ...]
-    nulls: NullPolicy
-    output: tuple[UnischemaField, ...]
-    filter_schema: pa.Schema
-    where: Predicate | None = None
-    split: Split | None = None
-    transform: Change | None = None
-    skip: bool = False
-    limits: Limits = DEFAULT_LIMITS
-    cache: DiskCache | None = None
-    #: The transform as the cache knows it: found out here, and not by each worker process, whose copy is another.
-    transform_name: str | None = field(init=False, default=None)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "transform_name", transform_name(self))
-
-    @property
-    def shown(self) -> bool:
-        """Whether Python sees what is read, so that text has to be UTF-8: a function, or rows that keep nulls."""
-        return self.nulls.keeps_all or (self.transform is not None and self.transform.function is not None)
-
-    @property
-    def read_fields(self) -> list[UnischemaField]:
-        """The fields to read, as stored."""
-        return [self.schema.fields[name] for name in self.fields]
-
-    @property
-    def selects(self) -> bool:
-        """Whether some rows are left out by what is in them or by their number."""
-        return self.where is not None or (self.split is not None and self.split.by != "row_group")
-
-    @property
-    def selecting_fields(self) -> list[UnischemaField]:
-        """The fields that decide which rows come out."""
-        names = dict.fromkeys(self.where.fields if self.where is not None else ())
-        if self.split is not None and self.split.by not in ("row", "row_group"):
-            names[self.split.by] = None
-        return [self.schema.fields[name] for name in names]
-
 
 #: Spare memory kept for the next tasks: beyond the budget, so no more than a task or two of the largest size.
 _KEEP_BYTES = 64 * 1024 * 1024
@@ -430,31 +374,3 @@ class TaskReader:
             progress.hits,
             progress.misses,
         )
-
-
-def value_hashes(column: Column, key: np.uint64, decimal: bool = False) -> Array:
-    """uint64 `[rows]`: a stable hash of each value of a scalar column; null hashes as zero or the empty string does.
-
-    decimal: whether the text is that of Decimals, of which 1.5 and 1.50 are one value."""
-    if isinstance(column.values, Text):
-        distinct, codes = np.unique(text_objects(column.values, decode=False), return_inverse=True)
-        items = [_normal(item) if decimal else bytes(item) for item in distinct]
-        hashes = np.array([key64("value", item.hex()) for item in items], np.uint64)
-        values: Array = hashes[codes.reshape(-1)] if len(hashes) else np.zeros(0, np.uint64)
-    elif column.values.dtype.kind == "f":
-        # Equal values hash equally whatever their width; -0.0 equals 0.0.
-        values = (column.values.astype(np.float64) + 0.0).view(np.uint64)
-    else:
-        values = column.values.astype(np.int64).view(np.uint64)
-    return mix64(mix64(values) ^ key)
-
-
-def _normal(text: bytes) -> bytes:
-    """The one text of all Decimals of a value."""
-    if not text:
-        return text
-    sign, digits, exponent = Decimal(text.decode()).as_tuple()
-    number = "".join(map(str, digits)).lstrip("0")
-    kept = number.rstrip("0")
-    # Not `normalize`, which rounds to the context's precision.
-    return f"{'-' * sign}{kept}E{int(exponent) + len(number) - len(kept)}".encode() if kept else b"0"

@@ -21,7 +21,7 @@ from tfpetastorm.read.predicate import AllOf, ExpressionPredicate, Predicate
 from tfpetastorm.schema.field import UnischemaField
 
 if TYPE_CHECKING:
-    from tfpetastorm.read.task import ReadSpec
+    from tfpetastorm.read.spec import ReadSpec
 
 #: Of the form of what is kept. Entries of others are not found.
 _FORMAT = 1

@@ -25,7 +25,8 @@ from tfpetastorm.plan.tasks import TaskTable
 from tfpetastorm.pool.options import PoolOptions
 from tfpetastorm.read.nulls import Nulls
 from tfpetastorm.read.predicate import AllOf, predicate_of
-from tfpetastorm.read.task import ReadSpec, TaskReader
+from tfpetastorm.read.spec import ReadSpec
+from tfpetastorm.read.task import TaskReader
 from tfpetastorm.reader.arguments import Shard
 from tfpetastorm.schema.columns import Array
 from tfpetastorm.schema.field import UnischemaField

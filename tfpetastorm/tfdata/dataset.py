@@ -25,7 +25,8 @@ from tfpetastorm.plan.split import Split
 from tfpetastorm.pool.options import PoolOptions
 from tfpetastorm.read.cache import DiskCache
 from tfpetastorm.read.result import Damage
-from tfpetastorm.read.task import ReadSpec, TaskReader
+from tfpetastorm.read.spec import ReadSpec
+from tfpetastorm.read.task import TaskReader
 from tfpetastorm.read.transform import Transform
 from tfpetastorm.read.transform_spec import TransformSpec
 from tfpetastorm.schema.codecs.base import Codec

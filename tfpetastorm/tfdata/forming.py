@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from tfpetastorm.errors import OptionError
 from tfpetastorm.plan.ngram import ResolvedWindows
-from tfpetastorm.read.task import ReadSpec
+from tfpetastorm.read.spec import ReadSpec
 from tfpetastorm.tfdata.source import Given
 from tfpetastorm.tfdata.structure import Structure
 

@@ -13,7 +13,8 @@ from tfpetastorm.errors import DatasetWarning
 from tfpetastorm.plan.tasks import ReadTask
 from tfpetastorm.read.fetch import Source
 from tfpetastorm.read.nulls import NullPolicy, Nulls
-from tfpetastorm.read.task import ReadSpec, TaskReader
+from tfpetastorm.read.spec import ReadSpec
+from tfpetastorm.read.task import TaskReader
 from tfpetastorm.schema.codecs import OpaqueCodec
 from tfpetastorm.schema.codecs.base import Codec
 from tfpetastorm.schema.codecs.opaque import raw_field

@@ -17,7 +17,8 @@ from tfpetastorm.plan.tasks import ReadTask
 from tfpetastorm.read.fetch import Fetcher, Source
 from tfpetastorm.read.nulls import NullPolicy
 from tfpetastorm.read.predicate import predicate_of
-from tfpetastorm.read.task import ReadSpec, TaskReader
+from tfpetastorm.read.spec import ReadSpec
+from tfpetastorm.read.task import TaskReader
 from tfpetastorm.schema.codecs import OpaqueCodec
 from tfpetastorm.schema.codecs.base import Codec
 from tfpetastorm.schema.codecs.opaque import raw_field
