@@ -41,6 +41,16 @@ class ElementRows:
     index: Array | None
     element: Element
 
+    @property
+    def rows(self) -> int:
+        """Rows that were read."""
+        return next(iter(self.columns.values())).rows
+
+    @property
+    def samples(self) -> int:
+        """Samples that these are."""
+        return self.rows if self.index is None else len(self.index)
+
 
 class ElementReader:
     """Gives element `number` of an epoch, and reads ahead. Holds nothing large: the inventory, the plan, and a pool

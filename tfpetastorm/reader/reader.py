@@ -118,7 +118,7 @@ class Reader:
         self._pass = 0
         self._length: int | None = None
         windows = prepared.windows
-        self._types = None if windows is None else WindowTypes.of(self.schema, windows, prepared.stem)
+        self._types = None if windows is None else WindowTypes.of(self.schema, windows)
         self._begin()
         self.num_epochs: int | None = 0
         self._pools: list[LookAhead] = []
@@ -337,7 +337,7 @@ class Reader:
             self._epochs_done += 1
             self._number = self._rows_of_epoch = 0
         rows = self._elements.read(self._epoch, self._number)
-        self._rows_of_epoch += next(iter(rows.columns.values())).rows
+        self._rows_of_epoch += rows.rows
         return rows
 
     def _ends(self) -> bool:
@@ -375,7 +375,7 @@ class _BatchMaker:
     def __init__(self, reader: Reader, rows: ElementRows) -> None:
         self._reader = reader
         self._rows = rows
-        count = next(iter(rows.columns.values())).rows if rows.index is None else len(rows.index)
+        count = rows.samples
         parts = 1 if rows.index is None else len(rows.element.pieces)
         self._cuts = [count * part // parts for part in range(parts + 1)]
         self._done = 0

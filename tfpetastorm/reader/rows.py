@@ -31,7 +31,7 @@ class RowMaker:
         self._fields = list(schema)
         self._type = schema.namedtuple_type()
         self._columns, self._index = rows.columns, rows.index
-        self._total = next(iter(rows.columns.values())).rows if rows.index is None else len(rows.index)
+        self._total = rows.samples
         self._size = _chunk_rows(rows.columns, self._total)
         self._done = 0
         # A dictionary's entries become objects once, not once a part.
@@ -74,13 +74,13 @@ class WindowTypes:
     make: Mapping[int, Callable[[Any], Any]]
 
     @classmethod
-    def of(cls, schema: Unischema, windows: ResolvedWindows, stem: Mapping[str, str]) -> WindowTypes:
-        """stem: the n-gram's name for each field that comes out."""
+    def of(cls, schema: Unischema, windows: ResolvedWindows) -> WindowTypes:
+        """The types of n-grams of these fields."""
         fields, make = {}, {}
         assert windows.fields is not None
         for offset in range(windows.first, windows.first + windows.length):
             names = windows.fields.get(offset, ())
-            chosen = [field for field in schema if stem.get(field.name, field.name) in names]
+            chosen = [field for field in schema if field.name in names]
             fields[offset] = chosen
             make[offset] = Unischema.rebuilt(schema.schema_name, chosen).namedtuple_type()._make
         return cls(fields, make)
@@ -95,7 +95,7 @@ class WindowMaker:
         assert rows.index is not None
         self._index = rows.index
         self._done = 0
-        self._size = max(1, _chunk_rows(rows.columns, next(iter(rows.columns.values())).rows))
+        self._size = max(1, _chunk_rows(rows.columns, rows.rows))
         known = {field.name: field for fields in types.fields.values() for field in fields}
         self._cells = {name: _owned(field, rows.columns[name]) for name, field in known.items()}
 

@@ -77,11 +77,6 @@ class Prepared:
         """Whether the plan knows exactly how many rows come out."""
         return self.windows is not None or not self.spec.selects
 
-    @property
-    def stem(self) -> dict[str, str]:
-        """The stored field that each field which comes out belongs to."""
-        return {field.name: field.name for field in self.spec.output}
-
 
 def prepare(stored: StoredDataset, wanted: Wanted) -> Prepared:
     """Raises OptionError for what can't work, NoFieldsError where no field is left, NoDataAvailableError where there

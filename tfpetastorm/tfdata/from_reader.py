@@ -91,7 +91,7 @@ class _ReaderSource(ElementSource):
 def _of_engine(reader: Reader) -> Any:
     engine = reader.engine
     batched = reader.batched_output
-    types = None if engine.windows is None else WindowTypes.of(reader.schema, engine.windows, engine.stem)
+    types = None if engine.windows is None else WindowTypes.of(reader.schema, engine.windows)
     if engine.elements is None:
         return _of_rows(reader)
     plan = engine.elements.plan
@@ -99,7 +99,7 @@ def _of_engine(reader: Reader) -> Any:
         plan, engine.task_reader, engine.options, engine.row_bytes, SkipLedger(None), counted=engine.counted
     )
     source.attach(reader)
-    forming = Forming(engine.windows, engine.stem, plan.shuffle.rows)
+    forming = Forming(engine.windows, {}, plan.shuffle.rows)
     padding = Padding.of("ragged", engine.spec.output)
     if batched:
         dataset = _batches(source, forming)
