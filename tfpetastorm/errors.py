@@ -73,6 +73,10 @@ class DatasetChangedError(DatasetError):
     """A file is no longer what it was when the dataset was opened."""
 
 
+class StoreError(DatasetError):
+    """A store failed, or can't be reached, also after several tries. What it holds may be sound: nothing is skipped."""
+
+
 class UnsortedDataError(DatasetError):
     """Stored rows are not in the order that windows need: time goes back, or a sequence's value returns."""
 

@@ -1,0 +1,99 @@
+"""Trying again what a store failed at in passing: an overloaded server, a connection that was cut.
+
+pyarrow's and fsspec's own clients try again too, each in its way; this covers what they give up on, all stores alike.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+import pyarrow as pa
+
+from tfpetastorm.errors import Place, StoreError, describe
+
+_T = TypeVar("_T")
+
+#: Waits of about 0.1, 0.3, 0.9 and 2.7 s lie between the tries.
+TRIES = 5
+_FIRST_WAIT = 0.1
+_FACTOR = 3.0
+
+#: What the same request will meet again.
+_LASTING = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError, FileExistsError)
+#: The same, where a client gives only words: pyarrow's names of S3's errors, and status codes.
+_LASTING_WORDS = (
+    "ACCESS_DENIED",
+    "INVALID_ACCESS_KEY_ID",
+    "INVALID_CLIENT_TOKEN_ID",
+    "INVALID_SIGNATURE",
+    "NO_SUCH_BUCKET",
+    "NO_SUCH_KEY",
+    "RESOURCE_NOT_FOUND",
+    "SIGNATURE_DOES_NOT_MATCH",
+    "HTTP status 301",
+    "HTTP status 400",
+    "HTTP status 401",
+    "HTTP status 403",
+    "HTTP status 404",
+    "HTTP status 416",
+)
+#: Packages whose exceptions are no `OSError`, but tell of a connection.
+_CLIENTS = {
+    "aiohttp",
+    "aiobotocore",
+    "asyncio",
+    "azure",
+    "botocore",
+    "concurrent",
+    "gcsfs",
+    "http",
+    "requests",
+    "urllib3",
+}
+
+
+def passes(error: BaseException) -> bool:
+    """Whether the same request may succeed later: trouble of a network or a server, and no answer."""
+    if isinstance(error, _LASTING) or (isinstance(error, pa.ArrowException) and not isinstance(error, OSError)):
+        return False
+    if isinstance(error, OSError):
+        return not any(word in str(error) for word in _LASTING_WORDS)
+    root = type(error).__module__.partition(".")[0]
+    return isinstance(error, (TimeoutError, EOFError)) or (isinstance(error, Exception) and root in _CLIENTS)
+
+
+def retried(call: Callable[[], _T], what: str, place: Place) -> _T:
+    """What `call` returns, tried up to 5 times with growing waits while its errors may pass.
+
+    what, place: what failed and where, for the message. Raises StoreError after the last try, and at once whatever
+    will not pass, as it is.
+    """
+    wait = _FIRST_WAIT
+    # Not the global generator, whose state belongs to the user.
+    chance = random.SystemRandom()
+    for attempt in range(1, TRIES + 1):
+        try:
+            return call()
+        except Exception as error:
+            if not passes(error):
+                raise
+            if attempt == TRIES:
+                raise StoreError(
+                    describe(
+                        f"{what}, tried {TRIES} times: {reason_of(error)}",
+                        place,
+                        remedy="Check that the store can be reached, and try again. No rows were left out.",
+                    )
+                ) from None
+        # Workers that failed together should not come back together.
+        time.sleep(wait * chance.uniform(0.5, 1.5))
+        wait *= _FACTOR
+    raise AssertionError("unreachable")
+
+
+def reason_of(error: BaseException) -> str:
+    """An error's words on one line, without a full stop, or its class where it has none."""
+    return " ".join(str(error).split()).rstrip(".") or type(error).__name__
