@@ -16,24 +16,16 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from tfpetastorm.errors import DamagedDataError, DatasetChangedError, Place, describe
+from tfpetastorm.read.files import OpenFiles
 from tfpetastorm.schema.codecs import arrow_type
 from tfpetastorm.schema.field import UnischemaField
 from tfpetastorm.storage.inventory import Inventory
-
-#: Open files kept by each thread. Row groups of one file mostly follow each other.
-_OPEN_FILES = 8
 
 #: Row groups kept at hand while they are read in slices; several workers may be at the borders of two of them.
 _ROW_GROUPS_AT_HAND = 4
 
 #: Their bytes, but for the newest: what a shard or a window took a few rows of may never be asked for again.
 _BYTES_AT_HAND = 256 * 1024 * 1024
-
-#: Footers of wide tables with thousands of row groups exceed Thrift's defaults of 100 MB and 1,000,000 items.
-_THRIFT_LIMIT = 2**31 - 1
-
-#: A dictionary page with at most this many bytes a row of the whole chunk: the column really is dictionary-coded.
-_DICTIONARY_BYTES_A_ROW = 5
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,8 +63,7 @@ class Fetcher:
 
     def __init__(self, source: Source, metadata: Callable[[int], pq.FileMetaData] | None = None) -> None:
         self._source = source
-        self._metadata = metadata
-        self._local = threading.local()
+        self._files = OpenFiles(source.filesystem, source.inventory, metadata)
         self._lock = threading.Lock()
         # With the rows that no slice has taken yet: those are outside the budget and should not stay.
         self._at_hand: OrderedDict[tuple[int, tuple[str, ...]], tuple[Future[Fetched], int]] = OrderedDict()
@@ -90,7 +81,7 @@ class Fetcher:
 
         keep: whether to keep them at hand for other slices of this row group; of several threads that want them at
         once one fetches. rows: how many of its rows this slice takes; when all are taken, it is let go of. Raises
-        DamagedDataError or DatasetChangedError.
+        DamagedDataError, DatasetChangedError or StoreError.
         """
         if not keep:
             fetched = self._read(row_group, fields)
@@ -129,7 +120,7 @@ class Fetcher:
         """Lets go of open files and of what is at hand; a later fetch opens them again."""
         with self._lock:
             self._at_hand.clear()
-        self._local = threading.local()
+        self._files.close()
 
     def _read(self, row_group: int, fields: list[UnischemaField]) -> Fetched:
         source, inventory = self._source, self._source.inventory
@@ -142,14 +133,12 @@ class Fetcher:
         if stored:
             paths = {field.name: source.column_paths.get(field.name, (field.name,)) for field in stored}
             try:
-                file = self._open(file_index, stored)
-                names = {".".join(path) for path in paths.values()}
-                table = file.read_row_group(ordinal, columns=sorted(names), use_threads=False)
-                spent = _compressed_bytes(file.metadata.row_group(ordinal), names)
+                file = self._files.open(file_index, _texts(stored))
+                table, spent = file.read(ordinal, {".".join(path) for path in paths.values()})
             except FileNotFoundError as error:
                 raise self._damaged("A file is missing", row_group, error) from error
             except (OSError, pa.ArrowException) as error:
-                self._forget(file_index)
+                self._files.forget(file_index)
                 raise self._damaged("A row group can't be read", row_group, error) from error
             if table.num_rows != rows:
                 raise DatasetChangedError(
@@ -168,50 +157,6 @@ class Fetcher:
                 arrays[field.name] = _constant(field, source.partitions[field.name][file_index], rows)
         return Fetched(arrays, spent)
 
-    def _open(self, file_index: int, fields: list[UnischemaField]) -> pq.ParquetFile:
-        files: OrderedDict[tuple[int, tuple[str, ...]], pq.ParquetFile] | None = getattr(self._local, "files", None)
-        if files is None:
-            files = self._local.files = OrderedDict()
-        texts = tuple(field.name for field in fields if field.is_text and not field.shape and field.kind != "decimal")
-        key = (file_index, texts)
-        if key in files:
-            files.move_to_end(key)
-            return files[key]
-        data_file = self._source.inventory.files[file_index]
-        handle = self._source.filesystem.open_input_file(data_file.path)
-        if data_file.size >= 0 and handle.size() != data_file.size:
-            raise DatasetChangedError(
-                describe(
-                    "A file has changed since the dataset was opened",
-                    Place(data_file.path),
-                    expected=f"{data_file.size} bytes",
-                    found=f"{handle.size()} bytes",
-                    remedy="Open the dataset again.",
-                )
-            )
-        remote = not isinstance(self._source.filesystem, pafs.LocalFileSystem)
-        metadata = self._metadata(file_index) if self._metadata is not None else None
-        if metadata is None:
-            limits = {"thrift_string_size_limit": _THRIFT_LIMIT, "thrift_container_size_limit": _THRIFT_LIMIT}
-            metadata = pq.ParquetFile(handle, **limits).metadata
-        files[key] = pq.ParquetFile(
-            handle,
-            metadata=metadata,
-            read_dictionary=_dictionary_columns(metadata, texts),
-            # Coalesces the ranges of all columns into few requests; on a local disk it only costs a copy.
-            pre_buffer=remote,
-            thrift_string_size_limit=_THRIFT_LIMIT,
-            thrift_container_size_limit=_THRIFT_LIMIT,
-        )
-        while len(files) > _OPEN_FILES:
-            files.popitem(last=False)
-        return files[key]
-
-    def _forget(self, file_index: int) -> None:
-        files = getattr(self._local, "files", {})
-        for key in [key for key in files if key[0] == file_index]:
-            del files[key]
-
     def _damaged(self, what: str, row_group: int, error: Exception) -> DamagedDataError:
         remedy = "Restore the file, or skip what is damaged with on_error=tfpetastorm.Skip(budget=...)."
         # Arrow's messages run over several lines.
@@ -219,27 +164,8 @@ class Fetcher:
         return DamagedDataError(describe(f"{what}: {reason}", self._source.place(row_group), remedy=remedy))
 
 
-def _compressed_bytes(row_group: pq.RowGroupMetaData, names: set[str]) -> int:
-    total = 0
-    for i in range(row_group.num_columns):
-        chunk = row_group.column(i)
-        path = chunk.path_in_schema
-        if path in names or any(path.startswith(name + ".") for name in names):
-            total += chunk.total_compressed_size
-    return total
-
-
-def _dictionary_columns(metadata: pq.FileMetaData, texts: tuple[str, ...]) -> list[str]:
-    """Text columns that the file keeps as dictionaries: read as such, each distinct string is made once."""
-    if not texts or not metadata.num_row_groups:
-        return []
-    row_group, chosen = metadata.row_group(0), []
-    for i in range(row_group.num_columns):
-        chunk = row_group.column(i)
-        coded = chunk.path_in_schema in texts and chunk.has_dictionary_page
-        if coded and chunk.total_uncompressed_size <= _DICTIONARY_BYTES_A_ROW * chunk.num_values:
-            chosen.append(chunk.path_in_schema)
-    return chosen
+def _texts(fields: list[UnischemaField]) -> tuple[str, ...]:
+    return tuple(field.name for field in fields if field.is_text and not field.shape and field.kind != "decimal")
 
 
 def _member(table: pa.Table, path: tuple[str, ...], rows: int) -> pa.Array:

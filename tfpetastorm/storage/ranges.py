@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 
 import pyarrow.parquet as pq
 
@@ -56,7 +57,7 @@ def coalesced(ranges: Iterable[ByteRange]) -> list[ByteRange]:
         else:
             wanted.append(one)
     spare = int(_WASTE * sum(one.size for one in wanted))
-    gaps = sorted((right.start - left.stop, i) for i, (left, right) in enumerate(zip(wanted, wanted[1:], strict=False)))
+    gaps = sorted((right.start - left.stop, i) for i, (left, right) in enumerate(pairwise(wanted)))
     joined: set[int] = set()
     for gap, i in gaps:
         if gap > spare:

@@ -10,8 +10,6 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-import pyarrow as pa
-
 from tfpetastorm.errors import Place, StoreError, describe
 
 _T = TypeVar("_T")
@@ -21,23 +19,21 @@ TRIES = 5
 _FIRST_WAIT = 0.1
 _FACTOR = 3.0
 
-#: What the same request will meet again.
-_LASTING = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError, FileExistsError)
-#: The same, where a client gives only words: pyarrow's names of S3's errors, and status codes.
+#: Answers, and no failures: the caller knows what they mean.
+_ANSWERS = (FileNotFoundError, IsADirectoryError, NotADirectoryError, FileExistsError)
+_ABSENT_WORDS = ("NO_SUCH_KEY", "NO_SUCH_BUCKET", "RESOURCE_NOT_FOUND", "HTTP status 404")
+#: Refusals that the same request will meet again, where a client gives only words: pyarrow's names of S3's errors, and
+#: status codes.
 _LASTING_WORDS = (
     "ACCESS_DENIED",
     "INVALID_ACCESS_KEY_ID",
     "INVALID_CLIENT_TOKEN_ID",
     "INVALID_SIGNATURE",
-    "NO_SUCH_BUCKET",
-    "NO_SUCH_KEY",
-    "RESOURCE_NOT_FOUND",
     "SIGNATURE_DOES_NOT_MATCH",
     "HTTP status 301",
     "HTTP status 400",
     "HTTP status 401",
     "HTTP status 403",
-    "HTTP status 404",
     "HTTP status 416",
 )
 #: Packages whose exceptions are no `OSError`, but tell of a connection.
@@ -57,19 +53,19 @@ _CLIENTS = {
 
 def passes(error: BaseException) -> bool:
     """Whether the same request may succeed later: trouble of a network or a server, and no answer."""
-    if isinstance(error, _LASTING) or (isinstance(error, pa.ArrowException) and not isinstance(error, OSError)):
+    if isinstance(error, (*_ANSWERS, PermissionError)):
         return False
     if isinstance(error, OSError):
-        return not any(word in str(error) for word in _LASTING_WORDS)
+        return not any(word in str(error) for word in (*_LASTING_WORDS, *_ABSENT_WORDS))
     root = type(error).__module__.partition(".")[0]
-    return isinstance(error, (TimeoutError, EOFError)) or (isinstance(error, Exception) and root in _CLIENTS)
+    return isinstance(error, EOFError) or (isinstance(error, Exception) and root in _CLIENTS)
 
 
 def retried(call: Callable[[], _T], what: str, place: Place) -> _T:
     """What `call` returns, tried up to 5 times with growing waits while its errors may pass.
 
-    what, place: what failed and where, for the message. Raises StoreError after the last try, and at once whatever
-    will not pass, as it is.
+    what, place: what failed and where, for the message. Raises StoreError after the last try, and at once if the store
+    refuses; FileNotFoundError for what is not there; what is no trouble of a store, as it is.
     """
     wait = _FIRST_WAIT
     # Not the global generator, whose state belongs to the user.
@@ -78,20 +74,24 @@ def retried(call: Callable[[], _T], what: str, place: Place) -> _T:
         try:
             return call()
         except Exception as error:
-            if not passes(error):
+            if passes(error):
+                if attempt == TRIES:
+                    raise _failed(f"{what}, tried {TRIES} times", place, error) from None
+            elif isinstance(error, _ANSWERS) or not isinstance(error, OSError):
                 raise
-            if attempt == TRIES:
-                raise StoreError(
-                    describe(
-                        f"{what}, tried {TRIES} times: {reason_of(error)}",
-                        place,
-                        remedy="Check that the store can be reached, and try again. No rows were left out.",
-                    )
-                ) from None
+            elif any(word in str(error) for word in _ABSENT_WORDS):
+                raise FileNotFoundError(reason_of(error)) from None
+            else:
+                raise _failed(what, place, error) from None
         # Workers that failed together should not come back together.
         time.sleep(wait * chance.uniform(0.5, 1.5))
         wait *= _FACTOR
     raise AssertionError("unreachable")
+
+
+def _failed(what: str, place: Place, error: Exception) -> StoreError:
+    remedy = "Check the address, the permissions and the network, and try again. No rows were left out."
+    return StoreError(describe(f"{what}: {reason_of(error)}", place, remedy=remedy))
 
 
 def reason_of(error: BaseException) -> str:
