@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import os
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 from tfpetastorm.errors import DatasetWarning
 
@@ -51,20 +54,36 @@ def launched_rank() -> tuple[int, int] | None:
     return mpi_rank() or cluster_rank()
 
 
-def agrees_with_launcher(cur_shard: int | None, shard_count: int | None, stacklevel: int = 2) -> bool:
-    """Whether these are this process' rank and their number, as far as the environment tells; if not, warns."""
+#: Whether who calls has looked already, so that one mistake is told once.
+_CHECKED: ContextVar[bool] = ContextVar("_CHECKED", default=False)
+
+
+@contextmanager
+def launcher_checked() -> Iterator[None]:
+    """Within the block `agrees_with_launcher` says nothing: for who makes a reader of shards that were checked."""
+    token = _CHECKED.set(True)
+    try:
+        yield
+    finally:
+        _CHECKED.reset(token)
+
+
+def agrees_with_launcher(
+    index: int | None, count: int | None, stacklevel: int = 2, form: str = "cur_shard={}, shard_count={}"
+) -> bool:
+    """Whether these are this process' rank and their number, as far as the environment tells; if not, warns.
+
+    A launcher of one process knows of no others, so nothing disagrees with it; nor does 0 of 1, asked for in so many
+    words, which is every row in every process. form: how a shard is written where it is given, for the message.
+    """
     launched = launched_rank()
-    if launched is None or launched == (cur_shard, shard_count):
+    if _CHECKED.get() or launched is None or launched[1] == 1 or (index, count) in (launched, (0, 1)):
         return True
-    rank, size = launched
-    if size == 1 and shard_count in (None, 1):
-        return True
-    given = "neither cur_shard nor shard_count is given"
-    if cur_shard is not None or shard_count is not None:
-        given = f"cur_shard={cur_shard} and shard_count={shard_count} are given"
+    given = "no shard is given" if index is None and count is None else f"{form.format(index, count)} is given"
     warnings.warn(
-        f"This process is rank {rank} of {size} (by Horovod, MPI or TF_CONFIG), but {given}, so that processes read "
-        f"the same rows, or not all. For a part of its own give cur_shard={rank}, shard_count={size}.",
+        f"This process is rank {launched[0]} of {launched[1]} (by Horovod, MPI or TF_CONFIG), but {given}, so that "
+        f"processes read the same rows, or not all. For a part of its own give {form.format(*launched)}; if each is to "
+        f"read every row, {form.format(0, 1)}.",
         DatasetWarning,
         stacklevel=stacklevel + 1,
     )

@@ -6,6 +6,7 @@ import functools
 from collections.abc import Iterable
 from typing import Any
 
+from tfpetastorm.feed.launchers import agrees_with_launcher
 from tfpetastorm.plan.ngram import NGram
 from tfpetastorm.plan.numbers import whole_number
 from tfpetastorm.reader.arguments import (
@@ -91,7 +92,8 @@ def make_reader(
 
     Raises OptionError (a ValueError) for what can't work, NoDataAvailableError for more shards than rows, DatasetError
     where the dataset can't be opened. A mistake in the predicate's fields is raised when the first row is asked for;
-    damaged data when it is met. Warns where filters and the selector leave nothing to read.
+    damaged data when it is met. Warns where filters and the selector leave nothing to read, and where Horovod, MPI or
+    TF_CONFIG say that this process is another of how many than cur_shard and shard_count do.
     """
     warn_of_dropped(
         {
@@ -101,6 +103,7 @@ def make_reader(
             "convert_early_to_numpy": convert_early_to_numpy,
         }
     )
+    agrees_with_launcher(cur_shard, shard_count)
     return _made(
         dataset_url,
         schema_fields,
@@ -164,6 +167,7 @@ def make_batch_reader(
             "convert_early_to_numpy": convert_early_to_numpy,
         }
     )
+    agrees_with_launcher(cur_shard, shard_count)
     return _made(
         dataset_url_or_urls,
         schema_fields,

@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import urlparse
 
 from tfpetastorm.errors import DatasetWarning, MissingPackageError, OptionError
-from tfpetastorm.feed.launchers import agrees_with_launcher, mpi_rank
+from tfpetastorm.feed.launchers import agrees_with_launcher, launcher_checked, mpi_rank
 from tfpetastorm.plan.numbers import whole_number
 from tfpetastorm.reader.arguments import filesystem_of
 from tfpetastorm.reader.factories import make_batch_reader
@@ -146,7 +146,9 @@ class _ReadingManager:
             list(self.parquet_file_url_list), arguments.get("filesystem"), arguments.get("storage_options")
         )
         _wait_file_available(urls, filesystem)
-        self.reader = make_batch_reader(list(self.parquet_file_url_list), **arguments)
+        # Told where the manager was made, at the user's own line.
+        with launcher_checked():
+            self.reader = make_batch_reader(list(self.parquet_file_url_list), **arguments)
         try:
             return self._made(self.reader)
         except BaseException:

@@ -12,6 +12,7 @@ from typing import Any
 import tensorflow as tf
 
 from tfpetastorm.errors import OptionError, describe
+from tfpetastorm.feed.launchers import agrees_with_launcher, mpi_rank
 from tfpetastorm.plan.numbers import whole_number
 
 #: Jobs of a cluster whose tasks train; the others are parameter servers and evaluators.
@@ -91,7 +92,8 @@ def resolve_shard(shard: Any) -> ShardChoice:
             worker or there is none. `(index, count)`, or a `tf.distribute.InputContext`.
 
     Raises OptionError for anything else, and in the scope of a strategy that runs datasets in other processes.
-    Warns (UserWarning) where TF_CONFIG names several workers and "auto" finds no strategy that has them.
+    Warns (UserWarning) where TF_CONFIG names several workers, or Horovod or MPI several processes, and "auto" finds no
+    strategy that has them, or `(index, count)` is not what they say. What a strategy decides is never doubted.
     """
     strategy = tf.distribute.get_strategy() if tf.distribute.has_strategy() else None
     if strategy is not None:
@@ -105,6 +107,7 @@ def resolve_shard(shard: Any) -> ShardChoice:
         index = whole_number("shard's index", shard[0], 0)
         if index >= count:
             raise OptionError(f"shard=({index}, {count}): indices count from 0, so the last of {count} is {count - 1}.")
+        agrees_with_launcher(index, count, 3, "shard=({}, {})")
         return ShardChoice(index, count)
     raise OptionError(f"shard is {_WAYS}, not {shard!r}.")
 
@@ -142,6 +145,9 @@ def _workers(cluster: Mapping[str, Any]) -> int:
 
 
 def _warn_of_other_workers() -> None:
+    if mpi_rank() is not None:
+        agrees_with_launcher(None, None, 5, "shard=({}, {})")
+        return
     try:
         config = json.loads(os.environ.get("TF_CONFIG") or "{}")
         count = _workers(config["cluster"])
