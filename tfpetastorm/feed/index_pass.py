@@ -26,13 +26,13 @@ _Found = TypeVar("_Found")
 
 def in_order(run: Callable[[ReadTask], _Found], tasks: TaskTable, options: PoolOptions, title: str) -> Iterator[_Found]:
     """`run` on each task, in threads; results in stored order, few of them made ahead so that memory stays small."""
-    with ThreadPoolExecutor(options.workers, thread_name_prefix="tfpetastorm-index") as threads:
+    with ThreadPoolExecutor(options.count, thread_name_prefix="tfpetastorm-index") as threads:
         waiting: deque[Future[_Found]] = deque()
         shown = len(tasks) >= _PROGRESS_TASKS and sys.stderr.isatty()
         console = Console(stderr=True)
         try:
             for i in track(range(len(tasks)), title, console=console, transient=True, disable=not shown):
-                while len(waiting) < 2 * options.workers and i + len(waiting) < len(tasks):
+                while len(waiting) < 2 * options.count and i + len(waiting) < len(tasks):
                     waiting.append(threads.submit(run, tasks.task(i + len(waiting))))
                 yield waiting.popleft().result()
         finally:

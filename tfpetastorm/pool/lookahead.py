@@ -172,7 +172,7 @@ class LookAhead:
     @property
     def _depth(self) -> int:
         # Twice the workers keeps them busy while results of uneven cost are taken in order.
-        return 0 if self._options.kind == "inline" else 2 * self._options.workers
+        return 0 if self._options.kind == "inline" else 2 * self._options.count
 
     def _read_ahead(self, awaited: int) -> None:
         """Submits what follows, for the most recent iterator first, as far as the budget allows."""
@@ -236,7 +236,7 @@ class LookAhead:
 
     def _start(self) -> Executor:
         if self._executor is None:
-            workers = self._options.workers
+            workers = self._options.count
             if self._options.kind == "inline":
                 self._executor = InlineExecutor()
             elif self._options.kind == "thread":

@@ -86,7 +86,7 @@ class Reader:
             order,
             Shard.of(cur_shard, shard_count, membership),
             num_epochs,
-            lambda _: reader_pool or PoolOptions(),
+            lambda local: (reader_pool or PoolOptions()).on(local),
             NoCache() if cache is None else cache,
             is_batched_reader,
         )

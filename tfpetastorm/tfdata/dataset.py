@@ -31,6 +31,7 @@ from tfpetastorm.read.transform import Transform
 from tfpetastorm.read.transform_spec import TransformSpec
 from tfpetastorm.schema.codecs.base import Codec
 from tfpetastorm.storage.dataset import StoredDataset
+from tfpetastorm.storage.filesystem import is_local
 from tfpetastorm.storage.inventory import DataFile
 from tfpetastorm.storage.opening import open_dataset
 from tfpetastorm.tfdata.division import division_of, emitted_batch
@@ -169,6 +170,7 @@ def make_dataset(
         stored = url
     else:
         stored = _open(url, skip, lost, filesystem=filesystem, codecs=codecs, unmapped=unmapped, sidecar=sidecar)
+    options = options.on(is_local(stored.filesystem))
     ledger = SkipLedger(None if skip is None else skip.rows(stored.num_rows))
     ledger.add(lost)
     labels = [] if label is None else [label] if isinstance(label, str) else list(label)

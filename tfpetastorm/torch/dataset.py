@@ -21,13 +21,14 @@ from tfpetastorm.plan.numbers import whole_number
 from tfpetastorm.plan.order import Shuffle
 from tfpetastorm.plan.shards import Division
 from tfpetastorm.plan.split import Split
-from tfpetastorm.pool.options import PoolOptions
+from tfpetastorm.pool.options import PoolOptions, available_cores
 from tfpetastorm.read.ops import concat, take
 from tfpetastorm.read.task import TaskReader
 from tfpetastorm.read.transform import Transform
 from tfpetastorm.schema.codecs.base import Codec
 from tfpetastorm.schema.columns import Column
 from tfpetastorm.storage.dataset import StoredDataset
+from tfpetastorm.storage.filesystem import is_local
 from tfpetastorm.storage.opening import open_dataset
 from tfpetastorm.torch.packing import PackedBatch
 from tfpetastorm.torch.part import WorkerPlan
@@ -127,6 +128,7 @@ class ParquetDataset(IterableDataset):
         stored = url
         if not isinstance(url, StoredDataset):
             stored = open_dataset(url, filesystem=filesystem, codecs=codecs, unmapped=unmapped, sidecar=sidecar)
+        options = options.on(is_local(stored.filesystem))
         self._skip_rows = None if skip is None else skip.rows(stored.num_rows)
         ledger = SkipLedger(self._skip_rows)
         spec, _ = specify(
@@ -206,7 +208,8 @@ class ParquetDataset(IterableDataset):
         if self._source is None or self._source[0] != key:
             options = self._options
             if info is not None and self._one_thread:
-                options = replace(options, workers=1)
+                # Each worker process of torch's is a share of the cores already.
+                options = replace(options, workers=max(1, options.count // available_cores()))
             metadata = None if self._stored is None else self._stored.file_metadata
             reader = TaskReader(self._spec, metadata)
             plan = self._plan.for_worker(worker, workers)
