@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from benchmarks import caching, drive, petastorm_rows, planning, references, seeking
+from benchmarks import caching, drive, petastorm_rows, planning, references, seeking, stores
 from benchmarks.datasets import NUMERIC, STRING, dataset
 from benchmarks.measure import Outcome, Pass, Round, alternate, time_call, time_dataset
 
@@ -219,6 +219,19 @@ CONTESTS = {
     "disk-cache-plain": Contest(
         "224 × 224 JPEGs, an epoch from the disk cache v. one without a cache",
         "images", None, ("images",), caching.second_against("plain"),
+    ),
+    "object-store": Contest(
+        "224 × 224 JPEGs from S3 with 50 ms of latency a request v. the local disk",
+        "images", 0.7, ("images",), stores.against_local("images", 5, fields=["image", "label"], batch_size=64),
+    ),
+    "object-store-processes": Contest(
+        "the same in a process pool",
+        "images", None, ("images",),
+        stores.against_local("images", 5, fields=["image", "label"], batch_size=64, pool="process"),
+    ),
+    "object-store-columns": Contest(
+        "18 numeric columns in batches of 8,192, the same way",
+        "rows", None, ("tabular",), stores.against_local("tabular", 5, fields=NUMERIC, batch_size=8192),
     ),
     "processes": Contest(
         "process pool v. thread pool, 18 columns in batches of 8,192",

@@ -98,14 +98,19 @@ class S3Server:
     """The server, while the `with` statement lasts. Credentials other than its own are refused.
 
     endpoint: its URL. port: its port. access_key, secret_key, session_token, region: what it accepts.
-    session_token: if given, a client has to send it. buckets: made at the start, and again by `reset`.
+    session_token: if given, a client has to send it. buckets: made at the start, and again by `reset`. in_memory: an
+    object is held in memory once it was read, as moto reads all of it for each range; for benchmarks, where what the
+    server computes is missed on the other side.
     """
 
-    def __init__(self, buckets: Iterable[str] = (BUCKET,), *, session_token: str | None = None) -> None:
+    def __init__(
+        self, buckets: Iterable[str] = (BUCKET,), *, session_token: str | None = None, in_memory: bool = False
+    ) -> None:
         self.access_key, self.secret_key, self.session_token = ACCESS_KEY, SECRET_KEY, session_token
         self.region = REGION
         self.buckets = tuple(buckets)
         self.port = 0
+        self._in_memory = in_memory
         self._child: subprocess.Popen[str] | None = None
         self._lock = threading.Lock()
 
@@ -116,6 +121,7 @@ class S3Server:
     def __enter__(self) -> S3Server:
         command = [sys.executable, "-m", "benchmarks.s3_server"]
         given = {"access_key": self.access_key, "session_token": self.session_token, "buckets": self.buckets}
+        given["in_memory"] = self._in_memory
         # What it logs is of interest only where it can't start.
         self._child = subprocess.Popen(
             command, cwd=_HOME, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=_environment()
@@ -226,8 +232,9 @@ def _environment() -> dict[str, str]:
 class _Front:
     """The WSGI application before moto's: it delays, refuses, fails, cuts and counts."""
 
-    def __init__(self, application: Any, access_key: str, session_token: str | None) -> None:
+    def __init__(self, application: Any, access_key: str, session_token: str | None, in_memory: bool) -> None:
         self._application = application
+        self._objects: dict[str, tuple[bytes, list[tuple[str, str]]]] | None = {} if in_memory else None
         self._access_key, self._session_token = access_key, session_token
         self.lock = threading.Lock()
         self.faults = Faults()
@@ -248,13 +255,15 @@ class _Front:
                 yield from self._send(environ, start_response, *_error(environ, *answer), cut=False)
                 return
             kept: list[Any] = []
-            body = b"".join(self._application(environ, lambda *given: kept.append(given)))
+            body: Any = self._from_memory(environ, lambda *given: kept.append(given))
+            if body is None:
+                body = b"".join(self._application(environ, lambda *given: kept.append(given)))
             yield from self._send(environ, start_response, kept[-1], body, cut=cut)
         finally:
             with self.lock:
                 self.under_way -= 1
 
-    def _send(self, environ: dict[str, Any], start: Any, head: Any, body: bytes, *, cut: bool) -> Iterator[bytes]:
+    def _send(self, environ: dict[str, Any], start: Any, head: Any, body: Any, *, cut: bool) -> Iterator[bytes]:
         # Written down before it is sent: a client that has its answer may ask for the counts at once.
         end = len(body) // 2 if cut else len(body)
         with self.lock:
@@ -263,11 +272,37 @@ class _Front:
         if cut and not end:
             _cut(environ)
         start(*head)
-        for begin in range(0, end, _PIECE):
-            one["sent"] = min(end, begin + _PIECE)
+        size = _PIECE if cut or self._objects is None else max(1, end)
+        for begin in range(0, end, size):
+            one["sent"] = min(end, begin + size)
             yield body[begin : one["sent"]]
         if cut:
             _cut(environ)
+
+    def _from_memory(self, environ: dict[str, Any], start_response: Any) -> memoryview | None:
+        """A range of an object that is held, or is from now on; None for all other requests."""
+        if self._objects is None:
+            return None
+        key, (start, end) = environ["PATH_INFO"], _asked(environ)
+        if environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
+            self._objects.pop(key, None)
+        if environ["REQUEST_METHOD"] != "GET" or start is None or end is None:
+            return None
+        if key not in self._objects:
+            answer: list[Any] = []
+            whole = {name: value for name, value in environ.items() if name != "HTTP_RANGE"}
+            body = b"".join(self._application(whole, lambda *given: answer.append(given)))
+            if not str(answer[-1][0]).startswith("200"):
+                return None
+            same = [one for one in answer[-1][1] if one[0].lower() in ("etag", "last-modified", "content-type")]
+            self._objects[key] = body, same
+        body, headers = self._objects[key]
+        end = min(end, len(body))
+        length = ("Content-Length", str(end - start))
+        start_response(
+            "206 Partial Content", [*headers, length, ("Content-Range", f"bytes {start}-{end - 1}/{len(body)}")]
+        )
+        return memoryview(body)[start:end]
 
     def _next(self, environ: dict[str, Any], faults: Faults) -> tuple[bool, bool]:
         name = f"{environ['REQUEST_METHOD']} {environ['PATH_INFO'].lstrip('/')}"
@@ -304,10 +339,14 @@ def _cut(environ: dict[str, Any]) -> None:
     raise ConnectionError("cut, as asked")
 
 
-def _record(environ: dict[str, Any], status: int) -> Request:
+def _asked(environ: dict[str, Any]) -> tuple[int | None, int | None]:
     unit, _, asked = environ.get("HTTP_RANGE", "").partition("=")
     first, _, last = asked.partition("-")
-    start, end = (int(first), int(last) + 1) if unit == "bytes" and first and last else (None, None)
+    return (int(first), int(last) + 1) if unit == "bytes" and first and last else (None, None)
+
+
+def _record(environ: dict[str, Any], status: int) -> Request:
+    start, end = _asked(environ)
     received = int(environ.get("HTTP_X_AMZ_DECODED_CONTENT_LENGTH") or environ.get("CONTENT_LENGTH") or 0)
     key = environ["PATH_INFO"].lstrip("/")
     port = int(environ.get("REMOTE_PORT", 0))
@@ -328,7 +367,7 @@ def _serve(orders: IO[str], answers: IO[str]) -> None:
     logging.getLogger("werkzeug").setLevel(logging.CRITICAL)
     given = json.loads(orders.readline())
     moto = DomainDispatcherApplication(create_backend_app)
-    front = _Front(moto, given["access_key"], given["session_token"])
+    front = _Front(moto, given["access_key"], given["session_token"], given["in_memory"])
     server = make_server("127.0.0.1", 0, front, threaded=True, request_handler=Handler)
     server.daemon_threads = True
     inside = Client(moto)
