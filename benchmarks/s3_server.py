@@ -275,7 +275,7 @@ class _Front:
         size = _PIECE if cut or self._objects is None else max(1, end)
         for begin in range(0, end, size):
             one["sent"] = min(end, begin + size)
-            yield body[begin : one["sent"]]
+            yield bytes(body[begin : one["sent"]])
         if cut:
             _cut(environ)
 
