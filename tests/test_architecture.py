@@ -16,14 +16,14 @@ PACKAGE = Path(__file__).parent.parent / "tfpetastorm"
 ORDER = ["schema", "storage", "plan", "read", "pool", "feed", "reader", "tfdata"]
 WITHOUT_TENSORFLOW = ORDER[: ORDER.index("tfdata")]
 #: May import all of these, but not one another; the façade alone hands them out.
-ON_TOP = ["keras", "torch"]
+ON_TOP = ["keras", "spark", "torch"]
 #: Beside the way of a row: may import what lies left of these and them; only what sits on top imports it.
 BESIDE = {"upkeep": "read"}
 #: Single modules that any folder may import, and that import no folder but those given.
 COMMON: dict[str, list[str]] = {"errors": []}
 #: The folders that import each of the other frameworks: none where they take what we give without any help of ours.
 OTHER_FRAMEWORKS: dict[str, list[str]] = {
-    "torch": ["torch", "petastorm"], "jax": [], "pytensor": [], "theano": [], "sklearn": [],
+    "torch": ["torch", "petastorm"], "pyspark": ["spark"], "jax": [], "pytensor": [], "theano": [], "sklearn": [],
 }  # fmt: skip
 #: What only an extra, a user or a front end brings in.
 OPTIONAL = ["fsspec", "pyspark", "torch", "jax", "pytensor", "sklearn", "pandas", "matplotlib", "psutil", "tfx", "rich"]

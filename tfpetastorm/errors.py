@@ -29,6 +29,10 @@ class MissingPackageError(TfpetastormError, ImportError):
     """Something needs a package, or Java, that is not installed; the message says which and how to install it."""
 
 
+class MissingJavaError(MissingPackageError):
+    """Spark has no Java that it runs on; the message says what was found, and what to install."""
+
+
 class NoFieldsError(SchemaError, RuntimeError):
     """None of the names and patterns that choose fields matches one."""
 

