@@ -8,7 +8,7 @@ from typing import Any
 
 from tfpetastorm.schema.petastorm_fields import decode_row
 from tfpetastorm.schema.unischema import Unischema
-from tfpetastorm.storage.opening import open_dataset
+from tfpetastorm.spark.dataframe import stored_columns
 
 
 def dataset_as_rdd(
@@ -24,13 +24,8 @@ def dataset_as_rdd(
     if hdfs_driver is not None:
         reason = "hdfs_driver has no effect: Spark reads the files, by its own means."
         warnings.warn(reason, DeprecationWarning, stacklevel=2)
-    stored = open_dataset(dataset_url, sidecar="never")
-    schema = stored.schema if schema_fields is None else stored.schema.create_schema_view(schema_fields)
-    base = str(dataset_url).rstrip("/")
-    # Only listed files are data. One path a file; the base keeps the fields that folders hold.
-    frame = spark_session.read.option("basePath", base).parquet(*(f"{base}/{file.name}" for file in stored.files))
-    decode = _Decode(schema)
-    return frame.select(*(f"`{name}`" for name in schema.fields)).rdd.map(decode)
+    frame, schema = stored_columns(spark_session, str(dataset_url), schema_fields)
+    return frame.rdd.map(_Decode(schema))
 
 
 class _Decode:
