@@ -20,7 +20,7 @@ ON_TOP = ["keras", "spark", "torch"]
 #: Beside the way of a row: may import what lies left of these and them; only what sits on top imports it.
 BESIDE = {"upkeep": "read"}
 #: Single modules that any folder may import, and that import no folder but those given.
-COMMON: dict[str, list[str]] = {"errors": []}
+COMMON: dict[str, list[str]] = {"errors": [], "redaction": []}
 #: The folders that import each of the other frameworks: none where they take what we give without any help of ours.
 OTHER_FRAMEWORKS: dict[str, list[str]] = {
     "torch": ["torch", "petastorm"], "pyspark": ["spark"], "jax": [], "pytensor": [], "theano": [], "sklearn": [],

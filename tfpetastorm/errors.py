@@ -8,9 +8,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tfpetastorm.redaction import redact_text
+
 
 class TfpetastormError(Exception):
-    """Base of all errors raised by this library."""
+    """Base of all errors raised by this library. URLs in its message show no credentials."""
+
+    def __init__(self, *parts: object) -> None:
+        super().__init__(*(redact_text(part) if isinstance(part, str) else part for part in parts))
 
 
 class SchemaError(TfpetastormError, ValueError):
@@ -168,4 +173,4 @@ def describe(
     message += "."
     if remedy:
         message += f" {remedy}"
-    return message
+    return redact_text(message)

@@ -20,6 +20,9 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 
 from tfpetastorm.errors import DatasetError, OptionError
+from tfpetastorm.redaction import redact as redact
+from tfpetastorm.redaction import scrub, secrets_of_url
+from tfpetastorm.storage.stores import on_fsspec, patient
 
 Url: TypeAlias = "str | os.PathLike[str] | Sequence[str | os.PathLike[str]]"
 
@@ -27,12 +30,12 @@ _SCHEME = re.compile(r"^([a-zA-Z][a-zA-Z0-9+.-]+)(::|://)")
 _FILE_URL = re.compile(r"^file:(//(localhost)?(?=/))?(?=/)", re.IGNORECASE)
 #: Hadoop's older names of S3.
 _ALIASES = {"s3a": "s3", "s3n": "s3"}
-#: `abfs://container@account/…` is an address, not a credential.
-_CONTAINERS = ("abfs", "abfss", "wasb", "wasbs")
 _HDFS_REMEDY = (
     "Install a Hadoop client with libhdfs and a Java runtime, set JAVA_HOME and HADOOP_HOME (or ARROW_LIBHDFS_DIR to "
     "the folder of libhdfs.so), and CLASSPATH to the output of `hadoop classpath --glob`"
 )
+#: URLs of these may hold what pyarrow understands, and fsspec's drivers don't.
+_BUCKETS = ("s3", "gs", "gcs", "abfs", "abfss")
 #: Which package teaches fsspec a scheme, for the error that says so.
 _FSSPEC_PACKAGES = {
     "s3": "s3fs",
@@ -99,27 +102,6 @@ def resolve(url: Url, filesystem: Any = None, *, glob: bool = True) -> Location:
     return Location(items[0].filesystem, paths, items[0].url + more, many=True)
 
 
-def redact(url: str) -> str:
-    """`url` without user name, password and query values, fit for a message."""
-    scheme, separator, rest = url.partition("://")
-    if not _SCHEME.match(url) or not separator:
-        return url
-    kept = ""
-    container, at, below = rest.partition("@")
-    if at and scheme.lower() in _CONTAINERS and not re.search("[:/]", container):
-        kept, rest = container + at, below
-    else:
-        # To the last "@": a secret that isn't quoted may hold any character, "/" and "::" and "@" too.
-        rest = rest.rpartition("@")[2]
-    rest, _, query = rest.partition("?")
-    host, slash, path = rest.partition("/")
-    name, colon, port = host.rpartition(":")
-    if colon and not port.isdigit() and not host.endswith("]"):
-        host = name + ":…"
-    shown = "&".join(part.partition("=")[0] + "=…" for part in query.split("&")) if query else ""
-    return f"{scheme}://{kept}{host}{slash}{path}{'?' if shown else ''}{shown}"
-
-
 def is_local(filesystem: pafs.FileSystem) -> bool:
     """Whether files lie on this machine's own filesystem, where a rename is atomic and locks work."""
     return isinstance(filesystem, pafs.LocalFileSystem)
@@ -158,9 +140,14 @@ def _resolve_one(url: str, filesystem: Any) -> Location:
         try:
             return _by_pyarrow(url, shown)
         except (pa.ArrowException, OSError, ValueError, TypeError) as error:
-            problem = _scrub(str(error).partition("\n")[0], url)
+            problem = scrub(str(error).partition("\n")[0], secrets_of_url(url))
         if name in ("hdfs", "viewfs"):
             raise DatasetError(f"can't reach {shown}: {problem}. {_HDFS_REMEDY}.") from None
+        if name in _BUCKETS and url != redact(url):
+            # fsspec would take the credentials for a part of the bucket's name, and tell it in all its errors.
+            raise DatasetError(
+                f"can't use {shown}: {problem}. Quote what is in it (%2F for / in a key), or give filesystem=."
+            )
     return _by_fsspec(url, shown, name, problem)
 
 
@@ -170,7 +157,7 @@ def _by_pyarrow(url: str, shown: str) -> Location:
     parts = head.split("/")
     plain = next((i for i, part in enumerate(parts) if i > 2 and re.search(r"[*\[]", part)), len(parts))
     filesystem, path = pafs.FileSystem.from_uri("/".join(parts[:plain]) + (f"?{query}" if query else ""))
-    return Location(filesystem, (_trim("/".join([path, *map(unquote, parts[plain:])])),), shown)
+    return Location(patient(filesystem), (_trim("/".join([path, *map(unquote, parts[plain:])])),), shown)
 
 
 def _by_fsspec(url: str, shown: str, scheme: str, problem: str) -> Location:
@@ -189,10 +176,10 @@ def _by_fsspec(url: str, shown: str, scheme: str, problem: str) -> Location:
         what = f"`pip install {package}`" if package else f"Install the package that serves {scheme}:// for fsspec"
         text = f"fsspec lacks a package to open {shown}. {what}, or give filesystem=."
     except Exception as error:  # noqa: BLE001 - whatever a third-party filesystem raises: its message may hold the whole URL
-        reasons = [_scrub(str(error), url), f"pyarrow says: {problem}" if problem else ""]
+        reasons = [scrub(str(error), secrets_of_url(url)), f"pyarrow says: {problem}" if problem else ""]
         text = f"can't open {shown}: {'; '.join(filter(None, reasons))}. Check the URL, or give filesystem=."
     else:
-        return Location(pafs.PyFileSystem(pafs.FSSpecHandler(filesystem)), (_trim(str(path)),), shown)
+        return Location(on_fsspec(filesystem), (_trim(str(path)),), shown)
     raise DatasetError(text)
 
 
@@ -202,32 +189,24 @@ def _on_given(url: str, shown: str, filesystem: Any) -> Location:
             if _SCHEME.match(url) and not _FILE_URL.match(url):
                 raise OptionError(f"filesystem= is the local filesystem, but {shown} is no local path.")
             return replace(_resolve_one(url, None), filesystem=filesystem)
+        handler = getattr(filesystem, "handler", None)
+        store = on_fsspec(handler.fs) if isinstance(handler, pafs.FSSpecHandler) else patient(filesystem)
         scheme = _SCHEME.match(url)
         if not scheme:
-            return Location(filesystem, (_trim(url),), shown)
+            return Location(store, (_trim(url),), shown)
         netloc, slash, path = url[scheme.end() :].partition("/")
         # Object stores count the bucket as the first folder; for the others it is a host.
         host = scheme.group(1).lower() in ("file", "hdfs", "viewfs", "http", "https", "memory", "mock")
-        return Location(filesystem, (_trim(slash + path if host else netloc.rpartition("@")[2] + slash + path),), shown)
+        return Location(store, (_trim(slash + path if host else netloc.rpartition("@")[2] + slash + path),), shown)
     strip = getattr(filesystem, "_strip_protocol", None)
     if strip is None or not hasattr(filesystem, "info"):
         kind = type(filesystem).__name__
         raise OptionError(f"filesystem= takes a pyarrow.fs or fsspec filesystem, not {kind}.")
-    return Location(pafs.PyFileSystem(pafs.FSSpecHandler(filesystem)), (_trim(str(strip(url))),), shown)
+    return Location(on_fsspec(filesystem), (_trim(str(strip(url))),), shown)
 
 
 def _trim(path: str) -> str:
     return path.rstrip("/") or path[:1]
-
-
-def _scrub(message: str, url: str) -> str:
-    """`message` without the URL and without the secrets in it."""
-    message = message.replace(url, redact(url))
-    userinfo = url.partition("://")[2].rpartition("@")[0]
-    secrets = {userinfo, *userinfo.split(":"), *(part.partition("=")[2] for part in url.partition("?")[2].split("&"))}
-    for secret in sorted(filter(None, secrets | {unquote(secret) for secret in secrets}), key=len, reverse=True):
-        message = message.replace(secret, "…")
-    return message
 
 
 def _is_glob(path: str, url: str) -> bool:

@@ -1,0 +1,348 @@
+"""fsspec's filesystems as `pyarrow.fs` has them: exact ranges, no listings of before, no credentials in errors.
+
+pyarrow's own `FSSpecHandler` opens files with fsspec's read-ahead, which fetches 5 MB and more for every footer, and
+asks a cache of listings that others may have outdated.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from datetime import datetime
+from functools import wraps
+from typing import Any, TypeVar, cast
+
+import pyarrow as pa
+import pyarrow.fs as pafs
+
+from tfpetastorm.redaction import scrub, secrets_of_options
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+#: Stores whose folders are only in the names of files. To make one could make a bucket, which nobody asked for.
+_WITHOUT_FOLDERS = frozenset({"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "oss", "obs", "oci"})
+#: What drivers call the time of a file's last change, in `info`.
+_TIMES = ("mtime", "LastModified", "last_modified", "updated")
+#: Bytes that a stream asks for at first, and at most.
+_FIRST_STEP, _LAST_STEP = 1 << 16, 8 << 20
+#: Of the errors that a driver raises, only these say more than that it failed.
+_KINDS: tuple[type[Exception], ...] = (
+    FileNotFoundError,
+    FileExistsError,
+    IsADirectoryError,
+    NotADirectoryError,
+    PermissionError,
+    TimeoutError,
+)
+
+
+def _clean(method: _F) -> _F:
+    """Has a method raise what the driver raises as OSError, without the credentials that the driver was given."""
+
+    @wraps(method)
+    def called(self: FsspecHandler | _Ranges, *given: Any, **named: Any) -> Any:
+        try:
+            return method(self, *given, **named)
+        except Exception as error:  # noqa: BLE001 - whatever a third-party filesystem raises
+            raised = _without_secrets(error, self.fs)
+        # Outside of the handling: the first error must not be shown as the context of the second.
+        raise raised
+
+    return cast(_F, called)
+
+
+def _without_secrets(error: Exception, fs: Any) -> Exception:
+    text = scrub(str(error), secrets_of_options((fs.storage_args, fs.storage_options)))
+    own = type(error).__module__ == "builtins"
+    if own and text == str(error) and error.__cause__ is None and error.__context__ is None:
+        return error
+    # Clients have exceptions of their own for trouble with a network; what is built in means what it says.
+    kinds = _KINDS if not own else (*_KINDS, ValueError, TypeError, NotImplementedError)
+    for kind in kinds:
+        if isinstance(error, kind):
+            raised: Exception = kind(text)
+            return raised
+    return OSError(text or type(error).__name__)
+
+
+class FsspecHandler(pafs.FSSpecHandler):
+    """What `pyarrow.fs.PyFileSystem` asks of an fsspec filesystem. Can be pickled: workers connect by themselves."""
+
+    fs: Any
+
+    def __reduce__(self) -> Any:
+        return FsspecHandler, (self.fs,)
+
+    def get_type_name(self) -> str:
+        """The first name of the filesystem's protocol, as `fsspec+s3`."""
+        return f"fsspec+{_protocols(self.fs)[0]}"
+
+    @_clean
+    def get_file_info(self, paths: list[str]) -> list[pafs.FileInfo]:
+        """What lies at each path now."""
+        return [self._info(path) for path in paths]
+
+    def _info(self, path: str) -> pafs.FileInfo:
+        self.fs.invalidate_cache(path)
+        try:
+            info = self.fs.info(path)
+        except FileNotFoundError:
+            return pafs.FileInfo(path, pafs.FileType.NotFound)
+        return _file_info(path, info)
+
+    @_clean
+    def get_file_info_selector(self, selector: pafs.FileSelector) -> list[pafs.FileInfo]:
+        """What lies in a folder now."""
+        base = selector.base_dir
+        self.fs.invalidate_cache()
+        try:
+            found = self.fs.find(base, maxdepth=None if selector.recursive else 1, withdirs=True, detail=True)
+        except FileNotFoundError:
+            found = {}
+        infos = [_file_info(path, info) for path, info in found.items() if path.strip("/") != base.strip("/")]
+        if not infos:
+            kind = self._info(base).type
+            if kind == pafs.FileType.File:
+                raise NotADirectoryError(base)
+            if kind == pafs.FileType.NotFound and not selector.allow_not_found:
+                raise FileNotFoundError(base)
+        return infos
+
+    @_clean
+    def create_dir(self, path: str, recursive: bool) -> None:
+        """Make a folder, where the store has any."""
+        if not _WITHOUT_FOLDERS & {*_protocols(self.fs)}:
+            super().create_dir(path, recursive)
+
+    @_clean
+    def delete_dir(self, path: str) -> None:
+        """Delete a folder and what is in it."""
+        super().delete_dir(path)
+
+    @_clean
+    def delete_file(self, path: str) -> None:
+        """Delete a file: one request, no listing."""
+        try:
+            self.fs.rm_file(path)
+        except NotImplementedError:
+            super().delete_file(path)
+        except KeyError:  # of dictionaries that play a store
+            raise FileNotFoundError(path) from None
+
+    @_clean
+    def move(self, src: str, dest: str) -> None:
+        """Move a file or a folder: no single step on most stores."""
+        super().move(src, dest)
+
+    @_clean
+    def copy_file(self, src: str, dest: str) -> None:
+        """Copy a file."""
+        super().copy_file(src, dest)
+
+    @_clean
+    def open_input_file(self, path: str) -> pa.NativeFile:
+        """A file to read ranges of. Nothing is asked of the store until it is read or its size is wanted."""
+        return pa.PythonFile(_Ranges(self.fs, path), mode="r")
+
+    @_clean
+    def open_input_stream(self, path: str) -> pa.NativeFile:
+        """A file to read from its beginning, in requests for more and more of it."""
+        return pa.PythonFile(_Stream(_Ranges(self.fs, path)), mode="r")
+
+    @_clean
+    def open_output_stream(self, path: str, metadata: Any) -> pa.NativeFile:
+        """A file to write."""
+        return pa.PythonFile(_Written(self.fs, path), mode="w")
+
+
+class _Ranges:
+    """A file of which exactly the bytes asked for are fetched; each read is a request."""
+
+    closed = False
+
+    def __init__(self, fs: Any, path: str) -> None:
+        self.fs = fs
+        self._path = path
+        self._at = 0
+        self._size: int | None = None
+        # Drivers that don't fetch ranges by themselves open the file for each, which then better stays open.
+        self._file = None if _fetches_ranges(fs) else fs.open(path, "rb")
+
+    @_clean
+    def read_buffer(self, size: int) -> pa.Buffer:
+        """The next `size` bytes, fewer at the end of the file."""
+        stop = self._at + size if self._size is None else min(self._at + size, self._size)
+        found = self._fetched(stop) if stop > self._at else b""
+        self._at += len(found)
+        return pa.py_buffer(found)
+
+    def _fetched(self, stop: int) -> bytes:
+        if self._file is not None:
+            self._file.seek(self._at)
+            return bytes(self._file.read(stop - self._at))
+        try:
+            return bytes(self.fs.cat_file(self._path, start=self._at, end=stop))
+        except FileNotFoundError:
+            raise
+        except (OSError, ValueError):
+            # Stores refuse a range that begins at the end of the file.
+            if self._at >= self._known_size():
+                return b""
+            raise
+
+    def read(self, size: int | None = -1) -> bytes:
+        """The same as bytes; all that is left if size is negative."""
+        return bytes(self.read_buffer(self._known_size() - self._at if size is None or size < 0 else size))
+
+    @_clean
+    def seek(self, offset: int, whence: int = 0) -> int:
+        """Go to an offset from the start (0), from here (1) or from the end (2)."""
+        self._at = offset + (0 if whence == 0 else self._at if whence == 1 else self._known_size())
+        return self._at
+
+    def tell(self) -> int:
+        """The offset of the next read."""
+        return self._at
+
+    def _known_size(self) -> int:
+        if self._size is None:
+            if self._file is not None:
+                self._size = self._file.seek(0, 2)
+            else:
+                self.fs.invalidate_cache(self._path)
+                self._size = int(self.fs.info(self._path)["size"])
+        return self._size
+
+    def readable(self) -> bool:
+        """True."""
+        return True
+
+    def seekable(self) -> bool:
+        """True."""
+        return True
+
+    def writable(self) -> bool:
+        """False."""
+        return False
+
+    def flush(self) -> None:
+        """Nothing is ever written."""
+
+    def close(self) -> None:
+        """Let go of what is open."""
+        self.closed = True
+        if self._file is not None:
+            self._file.close()
+
+
+class _Stream:
+    """A file read from its beginning: with what is asked for comes more, ever more as it goes on."""
+
+    closed = False
+
+    def __init__(self, file: _Ranges) -> None:
+        self._file = file
+        self._ahead = b""
+        self._step = _FIRST_STEP
+        self._ended = False
+
+    def read(self, size: int | None = -1) -> bytes:
+        """The next `size` bytes, fewer at the end of the file; all that is left if size is negative."""
+        wanted = sys.maxsize if size is None or size < 0 else size
+        parts, have = [self._ahead], len(self._ahead)
+        while have < wanted and not self._ended:
+            asked = max(min(wanted - have, _LAST_STEP), self._step)
+            part = self._file.read(asked)
+            self._ended = len(part) < asked
+            self._step = min(2 * self._step, _LAST_STEP)
+            parts.append(part)
+            have += len(part)
+        found = b"".join(parts)
+        self._ahead = found[wanted:]
+        return found[:wanted]
+
+    def readable(self) -> bool:
+        """True."""
+        return True
+
+    def seekable(self) -> bool:
+        """False."""
+        return False
+
+    def writable(self) -> bool:
+        """False."""
+        return False
+
+    def flush(self) -> None:
+        """Nothing is ever written."""
+
+    def close(self) -> None:
+        """Let go of what is open."""
+        self.closed = True
+        self._ahead = b""
+        self._file.close()
+
+
+class _Written:
+    """A file being written, whose errors hold no credentials."""
+
+    def __init__(self, fs: Any, path: str) -> None:
+        self.fs = fs
+        self._file = fs.open(path, "wb")
+
+    @property
+    def closed(self) -> bool:
+        """Whether it is complete."""
+        return bool(self._file.closed)
+
+    @_clean
+    def write(self, data: Any) -> int:
+        """Add bytes."""
+        return int(self._file.write(data))
+
+    def tell(self) -> int:
+        """How many bytes there are."""
+        return int(self._file.tell())
+
+    @_clean
+    def flush(self) -> None:
+        """Have the driver send what it holds, if it sends less than whole parts."""
+        self._file.flush()
+
+    @_clean
+    def close(self) -> None:
+        """Make the file complete."""
+        self._file.close()
+
+    def readable(self) -> bool:
+        """False."""
+        return False
+
+    def seekable(self) -> bool:
+        """False."""
+        return False
+
+    def writable(self) -> bool:
+        """True."""
+        return True
+
+
+def _fetches_ranges(fs: Any) -> bool:
+    from fsspec.asyn import AsyncFileSystem
+    from fsspec.spec import AbstractFileSystem
+
+    return isinstance(fs, AsyncFileSystem) or type(fs).cat_file is not AbstractFileSystem.cat_file
+
+
+def _protocols(fs: Any) -> tuple[str, ...]:
+    return (fs.protocol,) if isinstance(fs.protocol, str) else tuple(fs.protocol)
+
+
+def _file_info(path: str, info: dict[str, Any]) -> pafs.FileInfo:
+    kind = {"file": pafs.FileType.File, "directory": pafs.FileType.Directory}.get(info["type"], pafs.FileType.Unknown)
+    time = next((info[name] for name in _TIMES if info.get(name)), None)
+    if isinstance(time, str):
+        # "Z" is understood only from Python 3.11 on.
+        time = datetime.fromisoformat(time.replace("Z", "+00:00"))
+    seconds = time.timestamp() if isinstance(time, datetime) else time
+    return pafs.FileInfo(path, kind, size=info["size"] if kind == pafs.FileType.File else None, mtime=seconds)
