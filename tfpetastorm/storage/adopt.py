@@ -29,6 +29,7 @@ from tfpetastorm.storage.metadata import (
     read_common_metadata,
 )
 from tfpetastorm.storage.sidecar import SIDECAR_NAME
+from tfpetastorm.storage.stores import TROUBLE
 from tfpetastorm.storage.unify import check_file
 
 #: Spark's own schema, which it finds in `_common_metadata` too.
@@ -82,7 +83,7 @@ def adopt_files(location: Location, schema: Unischema, *, keep_summary: bool = F
     columns = pa.schema([column.remove_metadata() for column in arrow[0].remove_metadata()])
     for name in (*_STALE, *(() if keep_summary else ("_metadata", "._metadata.crc"))):
         # Absent, mostly.
-        with contextlib.suppress(OSError, pa.ArrowException):
+        with contextlib.suppress(*TROUBLE):
             filesystem.delete_file(join(root, name))
     replace_file(filesystem, join(root, COMMON_METADATA), common_metadata_bytes(columns, pairs))
     return _adopted(footers)
@@ -145,6 +146,6 @@ def add_metadata(location: Location, pairs: Mapping[bytes, bytes]) -> None:
         first = read_footers(location.filesystem, files[:1])[0]
         assert first is not None
         kept, columns = {}, first.metadata.schema.to_arrow_schema().remove_metadata()
-    with contextlib.suppress(OSError, pa.ArrowException):
+    with contextlib.suppress(*TROUBLE):
         location.filesystem.delete_file(join(location.paths[0], "._common_metadata.crc"))
     replace_file(location.filesystem, path, common_metadata_bytes(columns, {**kept, **pairs}))

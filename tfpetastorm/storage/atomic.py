@@ -5,11 +5,14 @@ from __future__ import annotations
 import contextlib
 import os
 import uuid
+from functools import partial
 
 import pyarrow as pa
 import pyarrow.fs as pafs
 
+from tfpetastorm.errors import Place
 from tfpetastorm.storage.filesystem import is_local
+from tfpetastorm.storage.retrying import retried
 
 
 def replace_file(filesystem: pafs.FileSystem, path: str, content: bytes, scratch: str | None = None) -> None:
@@ -17,17 +20,15 @@ def replace_file(filesystem: pafs.FileSystem, path: str, content: bytes, scratch
 
     scratch: a folder on the same filesystem for the file while it is written; by default that of `path`.
     Object stores show a file only once it is complete; on local filesystems and HDFS it is renamed into place.
-    Raises `OSError` or one of pyarrow's exceptions; the old file is then still there.
+    Raises `OSError` or one of pyarrow's exceptions, `StoreError` if a store fails; the old file is then still there.
     """
     if not renames(filesystem):
-        with filesystem.open_output_stream(path, compression=None) as file:
-            file.write(content)
+        retried(partial(_write, filesystem, path, content), "A file can't be written", Place(file=path))
         return
     folder, _, name = path.rpartition("/")
     written = f"{scratch or folder}/.{name}.{uuid.uuid4().hex}"
     try:
-        with filesystem.open_output_stream(written, compression=None) as file:
-            file.write(content)
+        _write(filesystem, written, content)
         if is_local(filesystem):
             flush(written)
         filesystem.move(written, path)
@@ -37,6 +38,11 @@ def replace_file(filesystem: pafs.FileSystem, path: str, content: bytes, scratch
         raise
     if is_local(filesystem):
         flush(folder or "/")
+
+
+def _write(filesystem: pafs.FileSystem, path: str, content: bytes) -> None:
+    with filesystem.open_output_stream(path, compression=None) as file:
+        file.write(content)
 
 
 def renames(filesystem: pafs.FileSystem) -> bool:

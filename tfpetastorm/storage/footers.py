@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeAlias
 
 import pyarrow as pa
@@ -15,7 +16,9 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from tfpetastorm.errors import DamagedDataError, Place, describe
+from tfpetastorm.storage.filesystem import is_local
 from tfpetastorm.storage.inventory import DataFile
+from tfpetastorm.storage.retrying import retried
 
 #: Called with the number done and the number of all; may draw a progress bar.
 Progress: TypeAlias = Callable[[int, int], None]
@@ -98,13 +101,21 @@ def _bad_file(path: str, reason: str) -> str:
 
 
 def read_footer(filesystem: pafs.FileSystem, path: str, size: int | None = None) -> Footer:
-    """The footer of one file. Raises `ValueError`, `OSError` or one of pyarrow's exceptions if it can't be read."""
+    """The footer of one file.
+
+    Raises `ValueError`, `OSError` or one of pyarrow's exceptions if it can't be read, `StoreError` if a store fails.
+    """
+    read = partial(_footer_of, filesystem, path, size)
+    return read() if is_local(filesystem) else retried(read, "A file's footer can't be read", Place(file=path))
+
+
+def _footer_of(filesystem: pafs.FileSystem, path: str, size: int | None) -> Footer:
     with filesystem.open_input_file(path) as file:
         # A store that gives no size in its listing knows it once the file is open.
         size = size if size is not None and size >= 0 else file.size()
         if size < 12:
             raise _UnreadableError(f"it has {size} bytes, too few for Parquet")
-        tail = file.read_at(min(size, _TAIL), max(0, size - _TAIL))
+        tail = _exactly(file, min(size, _TAIL), max(0, size - _TAIL))
         if tail[-4:] != _MAGIC:
             if tail[-4:] == b"PARE":
                 raise _UnreadableError("its footer is encrypted, which is not supported")
@@ -112,8 +123,16 @@ def read_footer(filesystem: pafs.FileSystem, path: str, size: int | None = None)
         length = int.from_bytes(tail[-8:-4], "little")
         if length + 12 > size:
             raise _UnreadableError(f"its footer claims {length} bytes in a file of {size}")
-        raw = tail[-8 - length : -8] if length + 8 <= len(tail) else file.read_at(length, size - 8 - length)
+        raw = tail[-8 - length : -8] if length + 8 <= len(tail) else _exactly(file, length, size - 8 - length)
     return parse_footer(raw)
+
+
+def _exactly(file: pa.NativeFile, length: int, offset: int) -> bytes:
+    found = bytes(file.read_at(length, offset))
+    if len(found) != length:
+        # A connection that was cut, or a file that has become shorter.
+        raise OSError(f"{len(found)} bytes came instead of {length}")
+    return found
 
 
 def parse_footer(raw: bytes) -> Footer:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tfpetastorm.errors import MissingPackageError, OptionError
-from tfpetastorm.storage.filesystem import redact
+from tfpetastorm.redaction import redact
 
 
 def filesystem_of(url: Any, storage_options: Mapping[str, Any] | None) -> Any:

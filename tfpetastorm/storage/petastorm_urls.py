@@ -9,7 +9,8 @@ from typing import Any
 from urllib.parse import ParseResult, urlparse
 
 from tfpetastorm.errors import HdfsReplacedError, OptionError
-from tfpetastorm.storage.filesystem import redact, resolve
+from tfpetastorm.redaction import redact
+from tfpetastorm.storage.filesystem import resolve
 from tfpetastorm.storage.options import filesystem_of
 
 #: How an HDFS that petastorm's connectors served is reached now.

@@ -12,15 +12,19 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.fs as pafs
 
+from tfpetastorm.errors import Place
 from tfpetastorm.schema.columns import Array
 from tfpetastorm.storage.atomic import replace_file
-from tfpetastorm.storage.filesystem import join
+from tfpetastorm.storage.filesystem import is_local, join
 from tfpetastorm.storage.inventory import DataFile
+from tfpetastorm.storage.retrying import retried
+from tfpetastorm.storage.stores import TROUBLE
 
 SIDECAR_NAME = "_tfpetastorm.sidecar"
 
@@ -69,18 +73,25 @@ class Sidecar:
 
 def load_sidecar(filesystem: pafs.FileSystem, root: str) -> Sidecar:
     """The sidecar under `root`; an empty one if there is none or it can't be used."""
+    read = partial(_read, filesystem, join(root, SIDECAR_NAME))
     try:
-        with filesystem.open_input_file(join(root, SIDECAR_NAME)) as file:
-            return _decode(file.read())
-    except (OSError, pa.ArrowException, ValueError, KeyError):
+        if is_local(filesystem):
+            return _decode(read())
+        return _decode(retried(read, "The sidecar can't be read", Place(file=join(root, SIDECAR_NAME))))
+    except (*TROUBLE, ValueError, KeyError):
         return Sidecar()
+
+
+def _read(filesystem: pafs.FileSystem, path: str) -> bytes:
+    with filesystem.open_input_file(path) as file:
+        return bytes(file.read())
 
 
 def store_sidecar(filesystem: pafs.FileSystem, root: str, sidecar: Sidecar) -> bool:
     """Write `sidecar` under `root`, replacing it in one step. False where the store can't be written."""
     try:
         replace_file(filesystem, join(root, SIDECAR_NAME), _encode(sidecar))
-    except (OSError, pa.ArrowException, NotImplementedError):
+    except (*TROUBLE, NotImplementedError):
         return False
     return True
 
