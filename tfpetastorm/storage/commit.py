@@ -7,24 +7,27 @@ A reader takes for data only what `_common_metadata` lists, and that file is rep
 - a new dataset has a `_common_metadata` that says "writing", so that its files are not taken for plain Parquet, and an
   old dataset without a list gets one of its old files.
 
-Whatever is killed leaves the earlier dataset as it was. The hidden folder is locked while its writer lives and holds a
-journal of the files it is about to add or delete, by which the next writer cleans up after one that died.
+Whatever is killed leaves the earlier dataset as it was, and the next writer cleans up after it (`leftovers.py`).
 """
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import posixpath
+import re
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import IO, Any, Literal, TypeVar
 
 import pyarrow as pa
 import pyarrow.fs as pafs
 
 from tfpetastorm.errors import DatasetError, DatasetExistsError, Place, describe
+from tfpetastorm.storage import lease, leftovers
 from tfpetastorm.storage.atomic import flush, replace_file
 from tfpetastorm.storage.filesystem import is_local, join
 from tfpetastorm.storage.listing import is_data_name, parquet_like, parquet_names
@@ -37,50 +40,83 @@ from tfpetastorm.storage.metadata import (
     files_json,
     read_common_metadata,
 )
+from tfpetastorm.storage.retrying import retried
 from tfpetastorm.storage.sidecar import SIDECAR_NAME
 
+_T = TypeVar("_T")
 Mode = Literal["error", "append", "overwrite"]
 
-_PREFIX = ".tfpetastorm-"
-_LOCK = "lock"
-_JOURNAL = "journal.json"
 #: Made from the old data by others; wrong once the data changes.
 _STALE = ("_metadata", "._metadata.crc", "._common_metadata.crc")
+_NUMBERED = re.compile(r"part-(\d+)")
+
+
+@dataclass(frozen=True)
+class Begun:
+    """What another process must know to go on with a commit that was begun.
+
+    token: unique to it. mode: "error" where there was no dataset. before: digest of the metadata that must still be
+    there in the end. undo: what takes back the mark that was set. root_made: whether the folder was made for it.
+    first, digits: the number that new files have in their names, so that they sort behind the dataset's own.
+    """
+
+    token: str
+    mode: Mode
+    before: str
+    undo: Literal["nothing", "delete", "unlist"] = "nothing"
+    root_made: bool = False
+    first: int = 0
+    digits: int = 6
+
+    @property
+    def prefix(self) -> str:
+        """What new files' names begin with."""
+        return f"part-{self.first:0{self.digits}d}"
 
 
 class Commit:
-    """One writer's changes to the dataset at `root`, invisible until `finish`.
+    """One writer's changes to the dataset at `root`, invisible until `finish`. See `JobCommit` for those of several.
 
     existing: the dataset's metadata as it was, or None if there is none. files: the files it then had, by name.
-    token: unique to this writer.
+    mode, token: those of `Begun`.
     """
 
     def __init__(self, filesystem: pafs.FileSystem, root: str, mode: Mode, url: str) -> None:
-        self._filesystem = filesystem
-        self._root = root
-        self._url = url
-        self._metadata_path = join(root, COMMON_METADATA)
-        self.token = uuid.uuid4().hex[:12]
-        self._hidden = join(root, _PREFIX + self.token) if is_local(filesystem) else None
-        self._lock: IO[Any] | None = None
-        self._written: list[str] = []
-        self._marked = False
+        self._place(filesystem, root, url, uuid.uuid4().hex[:12])
         self._before = self._metadata_now()
-        self._fresh_root = filesystem.get_file_info([root])[0].type == pafs.FileType.NotFound
+        self._root_made = self._info(root).type == pafs.FileType.NotFound
         names = self._look(mode)
         # An empty folder is no dataset, and neither is one whose writer never finished.
         self._fresh = self.existing is None and not names
         self.mode: Mode = "error" if self._fresh else mode
         self.files: Mapping[str, ListedFile] = names
+        self._first, self._digits = _numbering(names) if mode == "append" else (0, 6)
+
+    def _place(self, filesystem: pafs.FileSystem, root: str, url: str, token: str) -> None:
+        self._filesystem = filesystem
+        self._root = root
+        self._url = url
+        self._metadata_path = join(root, COMMON_METADATA)
+        self.token = token
+        #: Where jobs have their marker, and on local filesystems all writers their files.
+        self.hidden = join(root, leftovers.PREFIX + token)
+        self._staged = is_local(filesystem)
+        self._marked = False
+        self._lock: IO[Any] | None = None
+        self._written: list[str] = []
+        self._final: str | None = None
+        self._undo: Literal["nothing", "delete", "unlist"] = "nothing"
+        self._hidden_folders: list[str] = []
 
     def _look(self, mode: Mode) -> dict[str, ListedFile]:
         """The files the dataset has now; sets `existing` unless its writer never finished."""
         self.existing: CommonMetadata | None = None
-        found = self._filesystem.get_file_info(pafs.FileSelector(self._root, allow_not_found=True, recursive=True))
+        found = self._list(self._root)
         by_name = {posixpath.relpath(info.path, self._root): info for info in found}
+        self._hidden_folders = [n.partition("/")[0] for n in by_name if n.startswith(leftovers.PREFIX)]
         unfinished = False
         if COMMON_METADATA in by_name:
-            metadata = read_common_metadata(self._filesystem, self._metadata_path)
+            metadata = self._try(lambda: read_common_metadata(self._filesystem, self._metadata_path))
             unfinished = not metadata.finished
             self.existing = None if unfinished else metadata
         names: dict[str, ListedFile] = {}
@@ -103,35 +139,63 @@ class Commit:
         return names
 
     def _is_parquet(self, name: str) -> bool:
-        with self._filesystem.open_input_stream(join(self._root, name), compression=None) as file:
-            return bool(file.read(4) == b"PAR1")
+        def first() -> bytes:
+            with self._filesystem.open_input_stream(join(self._root, name), compression=None) as file:
+                return bytes(file.read(4))
 
-    def start(self, columns: pa.Schema) -> None:
+        return self._try(first) == b"PAR1"
+
+    @property
+    def begun(self) -> Begun:
+        """What a `JobCommit` goes on by, once this was started."""
+        return Begun(self.token, self.mode, self._before, self._undo, self._root_made, self._first, self._digits)
+
+    @property
+    def changed(self) -> bool:
+        """Whether another writer has committed since this one began, or this one itself did."""
+        return self._metadata_now() != self._before
+
+    def start(self, columns: pa.Schema, lease_seconds: float | None = None) -> None:
         """Mark the dataset before anything is written. columns: what its files will hold.
 
-        Raises `DatasetError` if another writer has committed since this object was made.
+        lease_seconds: begins a job, which other processes go on with by `begun`; it must give a sign of life at least
+        so often. Raises `DatasetError` if another writer has committed since this object was made.
         """
-        self._filesystem.create_dir(self._root, recursive=True)
-        if self._hidden is not None:
-            self._filesystem.create_dir(self._hidden)
-            self._lock = _locked(Path(self._hidden, _LOCK))
-            self._clear_dead_writers()
+        self._try(lambda: self._filesystem.create_dir(self._root, recursive=True))
+        folders = self._hidden_folders
+        if self._staged:
+            self._filesystem.create_dir(self.hidden)
+            self._lock = leftovers.make_locked(Path(self.hidden))
+            folders = [path.name for path in Path(self._root).glob(leftovers.PREFIX + "*")]
+        if lease_seconds is not None:
+            self._marked = True
+            lease.mark(self._filesystem, self.hidden, lease_seconds)
+        leftovers.clear_dead(self._filesystem, self._root, self.token, self.files, folders, self._check_unchanged)
         self._check_unchanged()
         if self._fresh:
-            self._replace_metadata(columns, {FILES_KEY: files_json({}, writing=self.token)})
+            pairs = {FILES_KEY: files_json({}, writing=self.token)}
+            self._replace_metadata(common_metadata_bytes(columns, pairs))
+            self._undo = "delete"
         elif self.existing is None or self.existing.files is None:
             # Plain Parquet: whatever is in the folder is data, so say first what is.
             pairs = dict(self.existing.pairs) if self.existing is not None else {}
             kept = self.existing.columns if self.existing is not None and self.existing.columns else columns
-            self._replace_metadata(kept, {**pairs, FILES_KEY: files_json(self.files)})
-        else:
-            return
-        self._marked = True
+            pairs[FILES_KEY] = files_json(self.files)
+            self._replace_metadata(common_metadata_bytes(kept, pairs))
+            self._undo = "delete" if self.existing is None or self.existing.columns is None else "unlist"
+
+    def detach(self) -> None:
+        """Leave a job that was started to other processes."""
+        self._unlock()
+
+    def base_name(self, number: int) -> str:
+        """The name, in its folder, of the writer's file of this number."""
+        return f"part-{self._first + number:0{self._digits}d}-{self.token}.parquet"
 
     def path_for(self, name: str) -> str:
         """Where to write the file that will be `name`. Its folder is made."""
-        path = join(self._hidden, name) if self._hidden is not None else join(self._root, name)
-        if is_local(self._filesystem):
+        path = join(self.hidden if self._staged else self._root, name)
+        if self._staged:
             self._filesystem.create_dir(posixpath.dirname(path), recursive=True)
         self._written.append(name)
         return path
@@ -144,33 +208,58 @@ class Commit:
         """
         self._check_unchanged()
         old = [name for name in self.files if name not in files]
-        if self._hidden is not None:
+        if self._staged:
             self._publish(old)
         # A checksum of the old metadata would make Hadoop refuse the new.
-        self._delete(["._common_metadata.crc"])
-        self._replace_metadata(columns, pairs)
-        self._delete([*old, *(_STALE if self.mode != "error" else ()), *((SIDECAR_NAME,) if old else ())])
-        self._delete_empty_folders(old)
-        self._leave()
+        leftovers.delete(self._filesystem, self._root, ["._common_metadata.crc"])
+        self._check_open()
+        content = common_metadata_bytes(columns, pairs)
+        self._final = _digest(content)
+        self._replace_metadata(content)
+        stale = [*(_STALE if self.mode != "error" else ()), *((SIDECAR_NAME,) if old else ())]
+        leftovers.delete(self._filesystem, self._root, [*old, *stale])
+        leftovers.delete_empty_folders(self._filesystem, self._root, old)
+        self._leave(files)
 
     def abort(self) -> None:
         """Remove whatever was written; the earlier dataset stays as it was."""
-        if self._hidden is None:
-            self._delete(self._written)
         # The store may be gone, which is why the writer gives up: what is left hides what it wrote all the same.
-        with contextlib.suppress(OSError, pa.ArrowException):
-            if self._marked and self._metadata_now() == self._before:
-                if self.existing is not None and self.existing.columns is not None:
-                    self._replace_metadata(self.existing.columns, self.existing.pairs)
-                else:
-                    self._delete([COMMON_METADATA])
-        self._leave()
-        if self._fresh_root and is_local(self._filesystem):
+        with contextlib.suppress(OSError, pa.ArrowException, DatasetError):
+            now = self._metadata_now()
+            if now != self._final:
+                # A commit that failed or died half-way has given files their names already.
+                names = leftovers.journal(self.hidden) if self._staged else self._written
+                names = [name for name in names if name not in self.files]
+                leftovers.delete(self._filesystem, self._root, names)
+                leftovers.delete_empty_folders(self._filesystem, self._root, names)
+            if now == self._before and self._undo == "delete":
+                leftovers.delete(self._filesystem, self._root, [COMMON_METADATA])
+            elif now == self._before and self._undo == "unlist":
+                marked = read_common_metadata(self._filesystem, self._metadata_path)
+                assert marked.columns is not None
+                pairs = {key: value for key, value in marked.pairs.items() if key != FILES_KEY}
+                self._replace_metadata(common_metadata_bytes(marked.columns, pairs))
+        self._leave(self.files)
+        if self._root_made and self._staged:
             with contextlib.suppress(OSError):
                 Path(self._root).rmdir()  # only if it is empty
 
+    def _leave(self, files: Iterable[str]) -> None:
+        """Delete what the writer has beside the dataset's files. files: those that stay."""
+        self._unlock()
+        if self._staged or self._marked:
+            leftovers.delete_hidden(self._filesystem, self.hidden)
+
+    def _check_open(self) -> None:
+        """Raise `DatasetError` if somebody took this writer for dead."""
+
+    def _unlock(self) -> None:
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
     def _check_unchanged(self) -> None:
-        if self._metadata_now() != self._before:
+        if self.changed:
             raise DatasetError(
                 describe(
                     "another writer has changed the dataset meanwhile",
@@ -180,84 +269,59 @@ class Commit:
             )
 
     def _publish(self, old: list[str]) -> None:
-        assert self._hidden is not None
         journal = json.dumps({"names": [*self._written, *old]}).encode()
-        replace_file(self._filesystem, join(self._hidden, _JOURNAL), journal)
-        for name in self._written:
-            flush(join(self._hidden, name))
+        replace_file(self._filesystem, join(self.hidden, leftovers.JOURNAL), journal)
+        staged = self._still_staged()
+        for name in staged:
+            flush(join(self.hidden, name))
         folders = sorted({posixpath.dirname(join(self._root, name)) for name in self._written})
         for folder in folders:
             self._filesystem.create_dir(folder, recursive=True)
-        for name in self._written:
-            self._filesystem.move(join(self._hidden, name), join(self._root, name))
+        for name in staged:
+            self._filesystem.move(join(self.hidden, name), join(self._root, name))
         for folder in folders:
             flush(folder)
 
-    def _replace_metadata(self, columns: pa.Schema, pairs: Mapping[bytes, bytes]) -> None:
-        content = common_metadata_bytes(columns, pairs)
-        replace_file(self._filesystem, self._metadata_path, content, self._hidden)
-        self._before = content
+    def _still_staged(self) -> list[str]:
+        """Which files have yet to be given their names."""
+        return self._written
 
-    def _metadata_now(self) -> bytes:
-        try:
+    def _replace_metadata(self, content: bytes) -> None:
+        scratch = self.hidden if self._staged else None
+        self._try(lambda: replace_file(self._filesystem, self._metadata_path, content, scratch))
+        self._before = _digest(content)
+
+    def _metadata_now(self) -> str:
+        """The digest of the metadata as it is, "" if there is none."""
+
+        def read() -> bytes:
             with self._filesystem.open_input_stream(self._metadata_path, compression=None) as file:
                 return bytes(file.read())
+
+        try:
+            return _digest(self._try(read))
         except FileNotFoundError:
-            return b""
+            return ""
 
-    def _delete(self, names: Iterable[str]) -> None:
-        for name in names:
-            # Absent, or not ours to delete: what is left is not listed, so nobody takes it for data.
-            with contextlib.suppress(OSError, pa.ArrowException):
-                self._filesystem.delete_file(join(self._root, name))
+    def _info(self, path: str) -> pafs.FileInfo:
+        return self._try(lambda: self._filesystem.get_file_info([path])[0])
 
-    def _delete_empty_folders(self, names: Iterable[str]) -> None:
-        if not is_local(self._filesystem):
-            return
-        for folder in sorted({posixpath.dirname(name) for name in names} - {""}, reverse=True):
-            path = Path(self._root, folder)
-            while path != Path(self._root):
-                with contextlib.suppress(OSError):
-                    path.rmdir()
-                path = path.parent
+    def _list(self, folder: str) -> list[pafs.FileInfo]:
+        selector = pafs.FileSelector(folder, allow_not_found=True, recursive=True)
+        return self._try(lambda: self._filesystem.get_file_info(selector))
 
-    def _leave(self) -> None:
-        if self._lock is not None:
-            self._lock.close()
-            self._lock = None
-        if self._hidden is not None:
-            with contextlib.suppress(OSError):
-                self._filesystem.delete_dir(self._hidden)
-
-    def _clear_dead_writers(self) -> None:
-        """Delete what writers that died have left: their hidden folders, and files they never listed or unlisted."""
-        for folder in sorted(Path(self._root).glob(_PREFIX + "*")):
-            if str(folder) == self._hidden:
-                continue
-            with contextlib.suppress(OSError, ValueError):
-                lock = _locked(folder / _LOCK)
-                if lock is None:
-                    continue
-                with lock:
-                    # Once it is known to be dead: what it committed last may be newer than this writer's view.
-                    self._check_unchanged()
-                    if (folder / _JOURNAL).exists():
-                        names = json.loads((folder / _JOURNAL).read_text())["names"]
-                        self._delete(name for name in names if name not in self.files)
-                        self._delete_empty_folders(names)
-                    self._filesystem.delete_dir(str(folder))
+    def _try(self, call: Callable[[], _T]) -> _T:
+        """What `call` returns; on a store it is tried again if it fails in passing."""
+        if self._staged:
+            return call()
+        return retried(call, "can't look at or change a dataset", Place(file=self._root))
 
 
-def _locked(path: Path) -> IO[Any] | None:
-    """The file at `path`, open and locked until it is closed or its process ends; None if another holds it."""
-    try:
-        import fcntl
-    except ImportError:  # not POSIX: nobody can tell whether a writer lives
-        return None
-    file = path.open("a")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        file.close()
-        return None
-    return file
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest() if content else ""
+
+
+def _numbering(names: Iterable[str]) -> tuple[int, int]:
+    """The first free number, and how many digits give it a place behind the others, as Spark's names have five."""
+    found = [match.group(1) for name in names if (match := _NUMBERED.match(posixpath.basename(name)))]
+    return max((int(digits) + 1 for digits in found), default=0), min((len(digits) for digits in found), default=6)

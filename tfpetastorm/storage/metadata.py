@@ -95,12 +95,17 @@ def parse_pairs(path: str, pairs: Mapping[bytes, bytes], columns: pa.Schema | No
     return CommonMetadata(path, pairs, columns=columns)
 
 
-def files_json(files: Mapping[str, ListedFile], *, writing: str | None = None) -> bytes:
-    """The value of `tfpetastorm.files.v1`. writing: the token of the dataset's first writer, while it is at work."""
+def files_json(files: Mapping[str, ListedFile], *, writing: str | None = None, writer: str | None = None) -> bytes:
+    """The value of `tfpetastorm.files.v1`.
+
+    writing: the token of the dataset's first writer, while it is at work. writer: of the job that committed last.
+    """
     listed = {name: [file.rows, file.row_groups] for name, file in sorted(files.items())}
     stored: dict[str, Any] = {"version": _FILES_VERSION, "state": "complete", "files": listed}
     if writing is not None:
         stored |= {"state": "writing", "writer": writing}
+    elif writer is not None:
+        stored["writer"] = writer
     return json.dumps(stored, ensure_ascii=False).encode()
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -13,11 +13,13 @@ import pyarrow.compute as pc
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
+from tfpetastorm.errors import Place, StoreError, describe
 from tfpetastorm.schema.codecs import CompressedImageCodec, CompressedNdarrayCodec
 from tfpetastorm.schema.unischema import Unischema
 from tfpetastorm.storage.chunks import Part
-from tfpetastorm.storage.commit import Commit
+from tfpetastorm.storage.filesystem import is_local
 from tfpetastorm.storage.metadata import ListedFile
+from tfpetastorm.storage.retrying import reason_of
 
 #: pyarrow gives a dictionary up once its page is this large, having written it already.
 _DICTIONARY_PAGE = 1 << 20
@@ -42,6 +44,16 @@ class Sizes:
     file_bytes: int | None
 
 
+class Target(Protocol):
+    """Where data files go."""
+
+    def base_name(self, number: int) -> str:
+        """The name, in its folder, of the writer's file of this number."""
+
+    def path_for(self, name: str) -> str:
+        """Where to write the file that will be `name`, relative to the dataset's root. Its folder is made."""
+
+
 @dataclass(eq=False)
 class _Folder:
     """A partition folder: the rows waiting for their row group, and the open file."""
@@ -57,28 +69,28 @@ class _Folder:
 
 
 class PartWriter:
-    """Writes the data files of one `Commit`.
+    """Writes the data files of one writer.
 
-    files: what was written, by name, complete after `close`. first: the number of the first file in its name.
+    files: what was written, by name, complete after `close`. file_bytes: their sizes.
     """
 
     def __init__(
         self,
         filesystem: pafs.FileSystem,
-        commit: Commit,
+        target: Target,
         schema: Unischema,
         sizes: Sizes,
         compression: str,
-        first: int,
     ) -> None:
         self._filesystem = filesystem
-        self._commit = commit
+        self._target = target
         self._schema = schema
         self._sizes = sizes
         self._compression = compression
-        self._number = first
+        self._number = 0
         self._folders: dict[str, _Folder] = {}
         self.files: dict[str, ListedFile] = {}
+        self.file_bytes: dict[str, int] = {}
 
     def add(self, part: Part) -> None:
         """Take encoded rows, and write the row groups they complete."""
@@ -106,7 +118,7 @@ class PartWriter:
         """Let go of all files, as they are."""
         for folder in self._folders.values():
             # The disk may be full or the store gone, which is why it is abandoned.
-            with contextlib.suppress(OSError, pa.ArrowException, ValueError):
+            with contextlib.suppress(OSError, pa.ArrowException, ValueError, StoreError):
                 self._close_file(folder)
             folder.writer = folder.sink = None
 
@@ -138,7 +150,8 @@ class PartWriter:
         if folder.writer is None:
             self._open_file(name, folder, group)
         assert folder.writer is not None
-        folder.writer.write_table(group, row_group_size=rows)
+        with self._told(folder.name):
+            folder.writer.write_table(group, row_group_size=rows)
         folder.file_rows += rows
         folder.file_row_groups += 1
         full = self._sizes.file_bytes is not None and folder.sink.tell() >= self._sizes.file_bytes
@@ -149,22 +162,37 @@ class PartWriter:
         opened = [one for one in self._folders.values() if one.writer is not None]
         if len(opened) >= _OPEN_FILES:
             self._close_file(opened[0])
-        base = f"part-{self._number:06d}-{self._commit.token}.parquet"
+        base = self._target.base_name(self._number)
         self._number += 1
         folder.name = f"{name}/{base}" if name else base
-        folder.sink = self._filesystem.open_output_stream(self._commit.path_for(folder.name), compression=None)
-        folder.writer = pq.ParquetWriter(
-            folder.sink, sample.schema, version="2.6", **_encodings(self._schema, sample, self._compression)
-        )
+        path = self._target.path_for(folder.name)
+        encodings = _encodings(self._schema, sample, self._compression)
+        with self._told(folder.name):
+            folder.sink = self._filesystem.open_output_stream(path, compression=None)
+            folder.writer = pq.ParquetWriter(folder.sink, sample.schema, version="2.6", **encodings)
 
     def _close_file(self, folder: _Folder) -> None:
         if folder.writer is None:
             return
-        folder.writer.close()
-        folder.sink.close()
+        with self._told(folder.name):
+            folder.writer.close()
+            self.file_bytes[folder.name] = folder.sink.tell()
+            folder.sink.close()
         self.files[folder.name] = ListedFile(folder.file_row_groups, folder.file_rows)
         folder.file_rows = folder.file_row_groups = 0
         folder.writer = folder.sink = None
+
+    @contextlib.contextmanager
+    def _told(self, name: str) -> Iterator[None]:
+        """Has a store's failure name the file. Its client has tried again already, and can't begin in the middle."""
+        try:
+            yield
+        except OSError as error:
+            if is_local(self._filesystem):
+                raise
+            what = f"can't write a file to the store: {reason_of(error)}"
+            remedy = "Nothing of it became part of a dataset. Check the permissions and the network, and write again."
+            raise StoreError(describe(what, Place(file=name), remedy=remedy)) from None
 
 
 def _encodings(schema: Unischema, sample: pa.Table, compression: str) -> dict[str, Any]:

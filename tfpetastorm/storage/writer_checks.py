@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import posixpath
-import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,8 +14,6 @@ from tfpetastorm.schema.unischema import Unischema
 from tfpetastorm.storage.commit import Commit
 from tfpetastorm.storage.listing import partition_of
 from tfpetastorm.storage.metadata import PETASTORM_UNISCHEMA_KEY, UNISCHEMA_KEY
-
-_NUMBERED = re.compile(r"part-(\d+)")
 
 
 def check_options(
@@ -103,11 +99,3 @@ def check_layout(commit: Commit, partition_by: tuple[str, ...]) -> None:
         raise SchemaMismatchError(
             describe("what is appended is partitioned otherwise", expected=list(found), found=list(partition_by))
         )
-
-
-def next_number(commit: Commit) -> int:
-    """The number of the first new file, so that it sorts behind the dataset's own."""
-    if commit.mode != "append":
-        return 0
-    numbers = [_NUMBERED.match(posixpath.basename(name)) for name in commit.files]
-    return max((int(found.group(1)) + 1 for found in numbers if found), default=0)

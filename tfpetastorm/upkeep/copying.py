@@ -123,7 +123,7 @@ def copy_dataset(
     sizes = Sizes(row_group_rows, max(1, int(size_mb * 2**20)), file_rows, None if file_rows else 1 << 30)
     try:
         commit = _begin(location, overwrite)
-        parts = PartWriter(location.filesystem, commit, schema, sizes, compression, 0)
+        parts = PartWriter(location.filesystem, commit, schema, sizes, compression)
         petastorm = petastorm_compatible and not can_express(schema)
         return _Copy(stored, schema, keys, commit, parts).run(chosen, petastorm, progress)
     finally:
