@@ -16,7 +16,7 @@ from tfpetastorm.errors import (
     SchemaMismatchError,
 )
 from tfpetastorm.schema.unischema import Unischema
-from tfpetastorm.spark.settings import hadoop_settings, parquet_settings
+from tfpetastorm.spark.settings import hadoop_settings, parquet_settings, session_settings, sql_settings
 from tfpetastorm.storage.adopt import adopt_files
 from tfpetastorm.storage.filesystem import Url, resolve
 
@@ -37,7 +37,9 @@ def materialize_dataset(
 
     `with materialize_dataset(spark, url, Schema, 64): spark.createDataFrame(rows, Schema.as_spark_schema()).write
     .parquet(url)`. Any mode and `partitionBy` will do. If the block raises, no metadata is written, and that of before
-    is left alone. Spark's Hadoop configuration is as it was afterwards, whatever happens.
+    is left alone. Spark's configuration, and Hadoop's, is as it was afterwards, whatever happens. Within the block
+    timestamps are stored as microseconds (Spark's INT96 would lose other centuries), old dates by NumPy's calendar, and
+    what Spark hands to Python is bounded in bytes; settings that the session has been given go before these.
 
     spark: a SparkSession. row_group_size_mb: of row groups, in MiB of encoded columns, whose default is Spark's own
     (128). row_group_rows: the most rows of one; Spark 3 does not know it, which is warned of. use_summary_metadata: let
@@ -51,7 +53,7 @@ def materialize_dataset(
     if row_group_size_mb is not None and row_group_size_mb <= 0:
         raise OptionError(f"row_group_size_mb is a number above 0, not {row_group_size_mb!r}.")
     settings = parquet_settings(row_group_size_mb or None, row_group_rows, use_summary_metadata)
-    with hadoop_settings(spark, settings):
+    with hadoop_settings(spark, settings), session_settings(spark, sql_settings(schema)):
         yield
     if filesystem is None and filesystem_factory is not None:
         filesystem = filesystem_factory()

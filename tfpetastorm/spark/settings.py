@@ -1,4 +1,4 @@
-"""Spark's Hadoop configuration, changed for a while and put back whatever happens."""
+"""Spark's configuration, and Hadoop's in it, changed for a while and put back whatever happens."""
 
 from __future__ import annotations
 
@@ -6,7 +6,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
+
 from tfpetastorm.errors import OptionError
+from tfpetastorm.schema.unischema import Unischema
+
+#: How many bytes Spark is to hand to a Python worker at once.
+_HANDED_BYTES = 16 << 20
 
 
 def parquet_settings(
@@ -29,6 +35,40 @@ def parquet_settings(
     if row_group_rows is not None:
         settings["parquet.block.row.count.limit"] = str(row_group_rows)
     return settings
+
+
+def sql_settings(schema: Unischema) -> dict[str, str]:
+    """What Spark is told before it writes rows of a schema, by the names of its settings."""
+    rows = _HANDED_BYTES // max(
+        1, sum(_array_bytes(field.shape, field.dtype.itemsize) for field in schema if field.shape)
+    )
+    return {
+        # INT96, the default, holds nanoseconds for most readers: other centuries come back as this one.
+        "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
+        # NumPy's calendar, in which days of before 1582 are counted as today's. Spark 3 refuses them otherwise.
+        "spark.sql.parquet.datetimeRebaseModeInWrite": "CORRECTED",
+        "spark.sql.parquet.int96RebaseModeInWrite": "CORRECTED",
+        # Spark 3.5 bounds what it hands to Python by rows only, of which arrays can be large.
+        "spark.sql.execution.arrow.maxRecordsPerBatch": str(min(10_000, max(1, rows))),
+        "spark.sql.execution.arrow.maxBytesPerBatch": str(_HANDED_BYTES),
+    }
+
+
+def _array_bytes(shape: tuple[int | None, ...], itemsize: int) -> int:
+    return int(np.prod([size or 1 for size in shape], dtype=np.int64)) * itemsize
+
+
+@contextmanager
+def session_settings(spark: Any, settings: Mapping[str, str]) -> Iterator[None]:
+    """These settings of the session within a `with` block, but for those that its user has set."""
+    mine = [name for name in settings if spark.conf.get(name, None) is None]
+    try:
+        for name in mine:
+            spark.conf.set(name, settings[name])
+        yield
+    finally:
+        for name in mine:
+            spark.conf.unset(name)
 
 
 @contextmanager
