@@ -448,3 +448,84 @@ def test_files_that_never_appear_are_an_error(spark: Any, parent: Path, monkeypa
         converter.make_tf_dataset(),
     ):
         pass
+
+
+# ---------------------------------------------------------------- structs, nulls, and what no reader has a field for
+
+
+def test_vectors_that_are_null_or_lie_deeper(spark: Any, parent: Path) -> None:
+    from pyspark.ml.linalg import Vectors, VectorUDT
+
+    inner = T.StructType([T.StructField("v", VectorUDT()), T.StructField("n", T.LongType())])
+    schema = T.StructType(
+        [
+            T.StructField("id", T.LongType(), False),
+            T.StructField("v", VectorUDT()),
+            T.StructField("s", inner),
+            T.StructField("many", T.ArrayType(VectorUDT())),
+        ]
+    )
+    dense, sparse = Vectors.dense(0.5, 2.0), Vectors.sparse(2, {1: 0.25})
+    cells = [(0, dense, (sparse, 7), [dense, sparse]), (1, None, None, []), (2, sparse, (None, 8), None)]
+    frame = spark.createDataFrame(cells, schema).coalesce(1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", DatasetWarning)
+        converter = make_spark_converter(frame, dtype=None)
+    assert spark.read.parquet(converter.cache_dir_url).sort("id").select("v", "s", "many").collect() == [
+        ([0.5, 2.0], ([0.0, 0.25], 7), [[0.5, 2.0], [0.0, 0.25]]),
+        (None, None, []),
+        ([0.0, 0.25], (None, 8), None),
+    ]
+    fields = ["id", "s.n"]
+    with converter.make_tf_dataset(schema_fields=fields, num_epochs=1, filters=[("s.n", ">", 0)]) as dataset:
+        assert [int(number) for batch in dataset for number in batch.s_n] == [7, 8]
+
+
+def test_floats_in_structs_have_the_precision_that_is_asked_for(spark: Any, parent: Path) -> None:
+    schema = "id long, s struct<a:double,b:array<double>,n:int>"
+    frame = spark.createDataFrame([(1, (0.1, [0.3], 2)), (2, None)], schema).coalesce(1)
+    with pytest.warns(DatasetWarning, match="float64 becomes float32 in 's'"):
+        converter = make_spark_converter(frame)
+    kind = stored(converter).field("s").type
+    assert [kind.field(i).type for i in range(3)] == [
+        pa.float32(),
+        pa.list_(pa.field("element", pa.float32())),
+        pa.int32(),
+    ]
+    rows = spark.read.parquet(converter.cache_dir_url).sort("id").collect()
+    assert rows[0].s.a == np.float32(0.1)
+    assert rows[1].s is None
+    assert stored(make_spark_converter(frame, dtype=None)).field("s").type.field(0).type == pa.float64()
+
+
+def test_columns_that_no_reader_has_a_field_for_are_told_of(spark: Any, parent: Path) -> None:
+    schema = "id long, m map<string,int>, s struct<a:int,inner:struct<m:map<int,int>>>, l array<struct<x:int>>"
+    frame = spark.createDataFrame([(1, {"a": 1}, (2, ({3: 4},)), [(5,)])], schema).coalesce(1)
+    with pytest.warns(DatasetWarning, match=r"left out when the data is read: 'm', 's\.inner\.m', 'l'\.") as caught:
+        converter = make_spark_converter(frame)
+    assert caught[0].filename == __file__
+    with converter.make_tf_dataset(num_epochs=1) as dataset:
+        [batch] = dataset
+    assert batch._fields == ("id", "s_a")
+
+
+@pytest.mark.filterwarnings("default:The median size:tfpetastorm.errors.DatasetWarning")
+def test_small_files_at_a_path_are_warned_of(spark: Any, tmp_path: Path) -> None:
+    spark.range(10).repartition(3).write.parquet(str(tmp_path / "there"))
+    with pytest.warns(
+        DatasetWarning, match=r"median size of the 3 Parquet files .* Write them anew, in about 1\."
+    ) as caught:
+        make_spark_converter(tmp_path / "there")
+    assert caught[0].filename == __file__
+
+
+def test_a_mistaken_shard_is_told_once(spark: Any, parent: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    converter = make_spark_converter(spark.range(6).coalesce(1))
+    monkeypatch.setenv("HOROVOD_RANK", "1")
+    monkeypatch.setenv("HOROVOD_SIZE", "3")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        with converter.make_tf_dataset(num_epochs=1) as dataset:
+            assert sum(len(batch.id) for batch in dataset) == 6
+    told = [warning for warning in caught if "rank 1 of 3" in str(warning.message)]
+    assert [warning.filename for warning in told] == [__file__]

@@ -14,6 +14,8 @@ from tfpetastorm.storage.filesystem import Location, is_local, redact, resolve
 
 #: Smaller files cost more to open than they hold.
 RECOMMENDED_BYTES = 50 * 2**20
+#: What to do about files that are too small, if a DataFrame is to be stored.
+COALESCE = "df.coalesce({0}) or df.repartition({0}) before the conversion would do."
 
 
 def wait_until_seen(urls: Sequence[str], seconds: float, filesystem: Any = None) -> None:
@@ -50,8 +52,11 @@ def _unseen(places: list[tuple[str, Location]]) -> list[tuple[str, Location]]:
     return left
 
 
-def size_advice(urls: Sequence[str], filesystem: Any = None) -> str | None:
-    """What to do about files that are too small; None if there is one only, or half of them are of a fair size."""
+def size_advice(urls: Sequence[str], filesystem: Any = None, remedy: str = COALESCE) -> str | None:
+    """What to do about files that are too small; None if there is one only, or half of them are of a fair size.
+
+    remedy: what to do, with `{0}` for how many files would be right.
+    """
     if len(urls) < 2:
         return None
     sizes = sorted(_sizes([resolve(url, filesystem, glob=False) for url in urls]))
@@ -61,8 +66,8 @@ def size_advice(urls: Sequence[str], filesystem: Any = None) -> str | None:
     fitting = max(1, sum(sizes) // (2 * RECOMMENDED_BYTES))
     return (
         f"The median size of the {len(sizes)} Parquet files is {median} bytes, and reading is faster from "
-        f"{RECOMMENDED_BYTES // 2**20} MiB on; all have {sum(sizes)} bytes. df.coalesce({fitting}) or "
-        f"df.repartition({fitting}) before the conversion would do. The first is {redact(urls[0])}."
+        f"{RECOMMENDED_BYTES // 2**20} MiB on; all have {sum(sizes)} bytes. {remedy.format(fitting)} The first is "
+        f"{redact(urls[0])}."
     )
 
 

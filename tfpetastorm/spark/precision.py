@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 from tfpetastorm.errors import DatasetWarning, OptionError
+
+#: Spark's names of the types that our readers have fields for; structs are taken apart, and arrays are lists.
+_READABLE = {
+    "boolean", "byte", "short", "integer", "long", "float", "double", "string", "binary", "date", "timestamp",
+    "timestamp_ntz", "tinyint", "smallint", "int", "bigint", "char", "varchar",
+}  # fmt: skip
 
 
 def check_dtype(dtype: Any) -> None:
@@ -33,20 +40,32 @@ def warn_of_loss(df: Any, dtype: str | None, stacklevel: int = 2) -> None:
         )
 
 
-def with_arrays(df: Any, dtype: str | None) -> Any:
-    """The DataFrame with ML vectors, of both kinds, as arrays: of float64, unless dtype says float32."""
-    from pyspark.ml.functions import vector_to_array
+def warn_of_left_out(df: Any, stacklevel: int = 2) -> None:
+    """Warns of columns, and members of structs, that readers have no field for: maps, and lists of structs."""
+    lost = [name for field in df.schema.fields for name in _unreadable(field.name, field.dataType)]
+    if lost:
+        shown = ", ".join(map(repr, lost[:5])) + (", …" if len(lost) > 5 else "")
+        warnings.warn(
+            f"Columns that no reader has a field for are left out when the data is read: {shown}. Select what they "
+            "hold as columns of their own before the conversion.",
+            DatasetWarning,
+            stacklevel=stacklevel + 1,
+        )
 
+
+def with_arrays(df: Any, dtype: str | None) -> Any:
+    """The DataFrame with ML vectors, of both kinds and in arrays and structs too, as arrays: of float64, unless dtype
+    says float32. A null stays one."""
     columns = {
-        field.name: vector_to_array(_column(df, field.name), dtype or "float64")
+        field.name: _as_arrays(_column(df, field.name), field.dataType, dtype or "float64")
         for field in df.schema.fields
-        if is_vector(field.dataType)
+        if _any(field.dataType, is_vector)
     }
     return _replaced(df, columns)
 
 
 def with_precision(df: Any, dtype: str | None) -> Any:
-    """The DataFrame with all columns of floats, and of arrays of them, in one precision; None keeps each its own."""
+    """The DataFrame with all floats, in arrays, maps and structs too, in one precision; None keeps each its own."""
     if dtype is None:
         return df
     other = "double" if dtype == "float32" else "float"
@@ -64,18 +83,66 @@ def is_vector(kind: Any) -> bool:
 
 
 def _holds(kind: Any, name: str) -> bool:
-    """Whether a type is that of this name, or an array of it, however nested."""
+    """Whether a type is that of this name, or holds one, however deep."""
+    return _any(kind, lambda part: bool(part.typeName() == name))
+
+
+def _any(kind: Any, test: Callable[[Any], bool]) -> bool:
+    return test(kind) or any(_any(part, test) for part in _parts(kind))
+
+
+def _parts(kind: Any) -> list[Any]:
+    """The types that a type is made of."""
+    name = kind.typeName()
+    if name == "array":
+        return [kind.elementType]
+    if name == "map":
+        return [kind.keyType, kind.valueType]
+    return [field.dataType for field in kind.fields] if name == "struct" else []
+
+
+def _unreadable(name: str, kind: Any) -> list[str]:
+    if kind.typeName() == "struct":
+        return [lost for field in kind.fields for lost in _unreadable(f"{name}.{field.name}", field.dataType)]
     while kind.typeName() == "array":
         kind = kind.elementType
-    return bool(kind.typeName() == name)
+        if kind.typeName() == "struct":
+            return [name]
+    known = is_vector(kind) or kind.typeName() in _READABLE or kind.typeName().startswith("decimal")
+    return [] if known else [name]
 
 
 def _cast(kind: Any, dtype: str) -> Any:
-    from pyspark.sql.types import ArrayType, DoubleType, FloatType
+    from pyspark.sql import types as spark
 
-    if kind.typeName() == "array":
-        return ArrayType(_cast(kind.elementType, dtype), kind.containsNull)
-    return FloatType() if dtype == "float32" else DoubleType()
+    name = kind.typeName()
+    if name == "array":
+        return spark.ArrayType(_cast(kind.elementType, dtype), kind.containsNull)
+    if name == "map":
+        # Keys stay as they are: two of them could become one.
+        return spark.MapType(kind.keyType, _cast(kind.valueType, dtype), kind.valueContainsNull)
+    if name == "struct":
+        parts = [spark.StructField(part.name, _cast(part.dataType, dtype), part.nullable) for part in kind.fields]
+        return spark.StructType(parts)
+    if name in ("float", "double"):
+        return spark.FloatType() if dtype == "float32" else spark.DoubleType()
+    return kind
+
+
+def _as_arrays(column: Any, kind: Any, dtype: str) -> Any:
+    """A column of this type, in which each vector becomes an array."""
+    from pyspark.ml.functions import vector_to_array
+    from pyspark.sql import functions
+
+    if is_vector(kind):
+        # Spark's own function fails on a null.
+        return functions.when(column.isNotNull(), vector_to_array(column, dtype))
+    if kind.typeName() == "array" and _any(kind, is_vector):
+        return functions.transform(column, lambda item: _as_arrays(item, kind.elementType, dtype))
+    if kind.typeName() == "struct" and _any(kind, is_vector):
+        parts = [_as_arrays(column.getField(part.name), part.dataType, dtype).alias(part.name) for part in kind.fields]
+        return functions.when(column.isNotNull(), functions.struct(*parts))
+    return column
 
 
 def _column(df: Any, name: str) -> Any:

@@ -21,8 +21,8 @@ from tfpetastorm.plan.numbers import whole_number
 from tfpetastorm.reader.arguments import filesystem_of
 from tfpetastorm.reader.factories import make_batch_reader
 from tfpetastorm.spark.caching import CachedDataFrameMeta, DataFrameCache, sub_dir_url
-from tfpetastorm.spark.files import delete_folder, size_advice, wait_until_seen
-from tfpetastorm.spark.precision import check_dtype, warn_of_loss
+from tfpetastorm.spark.files import COALESCE, delete_folder, size_advice, wait_until_seen
+from tfpetastorm.spark.precision import check_dtype, warn_of_left_out, warn_of_loss
 from tfpetastorm.storage.filesystem import is_local, redact, resolve
 
 __all__ = [
@@ -254,7 +254,8 @@ def make_spark_converter(
     Raises OptionError (a ValueError) for options that can't work, or if the configuration names no folder;
     MissingPackageError without pyspark. Warns of files that are too small to be read fast.
     """
-    if isinstance(df, (str, os.PathLike)):
+    as_it_is = isinstance(df, (str, os.PathLike))
+    if as_it_is:
         url = os.fspath(df)
         spark = _get_spark_session()
         if "DATABRICKS_RUNTIME_VERSION" in os.environ:
@@ -270,10 +271,11 @@ def make_spark_converter(
         size = whole_number("parquet_row_group_size_bytes", parquet_row_group_size_bytes, 1)
         parent = _get_parent_cache_dir_url(spark)
         warn_of_loss(df, dtype)
+        warn_of_left_out(df)
         url = _cache.url_of(df, parent, size, codec, dtype)
     stored = spark.read.parquet(url)
     files = list(stored.inputFiles())
-    advice = size_advice(files)
+    advice = size_advice(files, remedy="Write them anew, in about {0}." if as_it_is else COALESCE)
     if advice is not None:
         warnings.warn(advice, DatasetWarning, stacklevel=2)
     return SparkDatasetConverter(url, files, stored.count())
