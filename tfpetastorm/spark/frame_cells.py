@@ -29,7 +29,7 @@ from tfpetastorm.schema.rows import cells_of
 
 def encode_given(field: UnischemaField, array: pa.Array) -> pa.Array:
     """A DataFrame's column as `field` stores it. Raises EncodeError naming field and row, counted within the array."""
-    array = storage_of(array)
+    array = _whole(field, storage_of(array))
     if not field.shape:
         return _encode_scalars(field, array)
     if _is_binary(array.type):
@@ -47,9 +47,31 @@ def encode_stored(field: UnischemaField, array: pa.Array) -> pa.Array:
     return encode_column(field, array.cast(pa.binary()))
 
 
+def _whole(field: UnischemaField, array: pa.Array) -> pa.Array:
+    """The array, whole decimals as uint64 where that is the field's: Spark has no other type that holds them all."""
+    depth, kind = 0, array.type
+    while is_list(kind):
+        depth, kind = depth + 1, kind.value_type
+    if field.dtype != np.uint64 or not pa.types.is_decimal(kind):
+        return array
+    wanted = pa.uint64()
+    for _ in range(depth):
+        wanted = pa.list_(wanted)
+    try:
+        return array.cast(wanted)
+    except pa.ArrowException as error:
+        raise _unfit(field, f"{array.type} ({error})") from None
+
+
 def _encode_scalars(field: UnischemaField, array: pa.Array) -> pa.Array:
     given = _given_field(field, array.type, ())
     native = field.codec is None or isinstance(field.codec, ScalarCodec)
+    if field.kind == "decimal" and is_textual(array.type):
+        column = decode_column(given, array, lambda row, reason: _refuse(field, row, reason))
+        return encode_column(field, cells_of(given, column))
+    if field.kind == "text" and _is_binary(array.type):
+        decode_column(given, array, lambda row, reason: _refuse(field, row, reason))
+        array = array.cast(pa.string())
     if field.is_text:
         if not native:
             return encode_column(field, array.cast(pa.string() if field.kind == "text" else pa.binary()).to_pylist())
@@ -114,9 +136,11 @@ def _folded(field: UnischemaField, column: Column) -> Cells:
         return [cell if cell is None else cell.reshape(_open(field)) for cell in flat]
     if column.valid is None and None not in field.shape:
         return column.values.reshape(len(lengths), *field.inner_shape)
-    bounds = column.splits[0]
-    cells = [column.values[bounds[row] : bounds[row + 1]].reshape(_open(field)) for row in range(len(lengths))]
-    return _with_nulls(cells, column.valid)
+    bounds = column.splits[0].tolist()
+    cells: list[Any] = [None] * len(lengths)
+    for row in range(len(cells)) if column.valid is None else np.flatnonzero(column.valid).tolist():
+        cells[row] = column.values[bounds[row] : bounds[row + 1]].reshape(_open(field))
+    return cells
 
 
 def _open(field: UnischemaField) -> tuple[int, ...]:
@@ -126,13 +150,6 @@ def _open(field: UnischemaField) -> tuple[int, ...]:
 def _cells(field: UnischemaField, column: Column) -> Cells:
     plain = isinstance(column.values, np.ndarray) and column.valid is None and not column.splits
     return column.values if plain else cells_of(replace(field, codec=None, nullable=True), column)  # type: ignore[return-value]
-
-
-def _with_nulls(cells: list[Any], valid: Array | None) -> list[Any]:
-    if valid is not None:
-        for row in np.flatnonzero(~valid).tolist():
-            cells[row] = None
-    return cells
 
 
 def _converted(field: UnischemaField, column: Column) -> Column:
@@ -189,7 +206,7 @@ def _given_field(
     elif field.kind in ("datetime", "date") and types.is_date32(kind):
         dtype = dt.date
     elif (field.kind in ("text", "bytes") and is_textual(kind)) or (
-        field.kind == "decimal" and (types.is_decimal(kind) or types.is_integer(kind))
+        field.kind == "decimal" and (types.is_decimal(kind) or types.is_integer(kind) or is_textual(kind))
     ):
         dtype = Decimal if field.kind == "decimal" else field.numpy_dtype
     if dtype is None:
