@@ -18,6 +18,8 @@ _T = TypeVar("_T")
 TRIES = 5
 _FIRST_WAIT = 0.1
 _FACTOR = 3.0
+#: Seconds after which nothing is tried again: some clients have then tried a dozen times by themselves, with waits.
+_PATIENCE = 30.0
 
 #: Answers, and no failures: the caller knows what they mean.
 _ANSWERS = (FileNotFoundError, IsADirectoryError, NotADirectoryError, FileExistsError)
@@ -62,7 +64,8 @@ def passes(error: BaseException) -> bool:
 
 
 def retried(call: Callable[[], _T], what: str, place: Place) -> _T:
-    """What `call` returns, tried up to 5 times with growing waits while its errors may pass.
+    """What `call` returns, tried up to 5 times with growing waits while its errors may pass, not
+    again after 30 seconds.
 
     what, place: what failed and where, for the message. Raises StoreError after the last try, and at once if the store
     refuses; FileNotFoundError for what is not there; what is no trouble of a store, as it is.
@@ -70,13 +73,15 @@ def retried(call: Callable[[], _T], what: str, place: Place) -> _T:
     wait = _FIRST_WAIT
     # Not the global generator, whose state belongs to the user.
     chance = random.SystemRandom()
+    start = time.monotonic()
     for attempt in range(1, TRIES + 1):
         try:
             return call()
         except Exception as error:
             if passes(error):
-                if attempt == TRIES:
-                    raise _failed(f"{what}, tried {TRIES} times", place, error) from None
+                if attempt == TRIES or time.monotonic() - start > _PATIENCE:
+                    times = f"{attempt} times" if attempt > 1 else "once"
+                    raise _failed(f"{what}, tried {times}", place, error) from None
             elif isinstance(error, _ANSWERS) or not isinstance(error, OSError):
                 raise
             elif any(word in str(error) for word in _ABSENT_WORDS):
