@@ -11,6 +11,7 @@ import pyarrow as pa
 from tfpetastorm.errors import DamagedDataError, Place, SchemaError, TransformError, describe
 from tfpetastorm.schema.arrow import infer_schema
 from tfpetastorm.schema.codecs import decode_column
+from tfpetastorm.schema.codecs.lists import is_list
 from tfpetastorm.schema.rows import cells_of
 
 
@@ -29,7 +30,8 @@ def _column(name: str, array: pa.Array) -> Any:
             column = decode_column(field, array, _refuse)
         except (SchemaError, DamagedDataError):
             # Maps and the like, and lists with nulls inside.
-            return _objects(array.to_pylist())
+            cells = array.to_pylist()
+            return _objects([_objects(cell) for cell in cells] if is_list(array.type) else cells)
         if isinstance(column.values, np.ndarray) and column.valid is None and not field.shape:
             return column.values
         return _objects(cells_of(field, column))
@@ -40,7 +42,9 @@ def _refuse(row: int, reason: str) -> None:
     raise DamagedDataError(f"row {row}: {reason}")
 
 
-def _objects(cells: list[Any]) -> Any:
+def _objects(cells: list[Any] | None) -> Any:
+    if cells is None:
+        return None
     made = np.empty(len(cells), object)
     made[:] = cells
     return made
