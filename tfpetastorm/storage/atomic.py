@@ -6,6 +6,7 @@ import contextlib
 import os
 import uuid
 from functools import partial
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.fs as pafs
@@ -13,6 +14,9 @@ import pyarrow.fs as pafs
 from tfpetastorm.errors import Place
 from tfpetastorm.storage.filesystem import is_local
 from tfpetastorm.storage.retrying import retried
+
+#: Filesystems beside the local one that rename in one step: Hadoop's, and those of TensorFlow that do.
+_RENAMING = ("hdfs", "py::gfile+file", "py::gfile+hdfs", "py::gfile+ram", "py::gfile+viewfs")
 
 
 def replace_file(filesystem: pafs.FileSystem, path: str, content: bytes, scratch: str | None = None) -> None:
@@ -41,13 +45,23 @@ def replace_file(filesystem: pafs.FileSystem, path: str, content: bytes, scratch
 
 
 def _write(filesystem: pafs.FileSystem, path: str, content: bytes) -> None:
-    with filesystem.open_output_stream(path, compression=None) as file:
+    with open_new(filesystem, path) as file:
         file.write(content)
+
+
+def open_new(filesystem: pafs.FileSystem, path: str) -> Any:
+    """An output stream to the file at `path`, whose folder is made where files need one: object stores have none."""
+    try:
+        return filesystem.open_output_stream(path, compression=None)
+    except FileNotFoundError:
+        # Only now: on stores, asking for folders takes requests, and leaves objects that stand for them.
+        filesystem.create_dir(path.rpartition("/")[0], recursive=True)
+        return filesystem.open_output_stream(path, compression=None)
 
 
 def renames(filesystem: pafs.FileSystem) -> bool:
     """Whether a file can be moved in one step."""
-    return is_local(filesystem) or filesystem.type_name == "hdfs"
+    return is_local(filesystem) or filesystem.type_name in _RENAMING
 
 
 def flush(path: str) -> None:

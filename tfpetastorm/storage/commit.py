@@ -193,10 +193,8 @@ class Commit:
         return f"part-{self._first + number:0{self._digits}d}-{self.token}.parquet"
 
     def path_for(self, name: str) -> str:
-        """Where to write the file that will be `name`. Its folder is made."""
+        """Where to write the file that will be `name`."""
         path = join(self.hidden if self._staged else self._root, name)
-        if self._staged:
-            self._filesystem.create_dir(posixpath.dirname(path), recursive=True)
         self._written.append(name)
         return path
 
@@ -288,7 +286,7 @@ class Commit:
 
     def _replace_metadata(self, content: bytes) -> None:
         scratch = self.hidden if self._staged else None
-        self._try(lambda: replace_file(self._filesystem, self._metadata_path, content, scratch))
+        replace_file(self._filesystem, self._metadata_path, content, scratch)
         self._before = _digest(content)
 
     def _metadata_now(self) -> str:

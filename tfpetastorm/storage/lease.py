@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 
 from tfpetastorm.errors import DatasetError, Place, describe
-from tfpetastorm.storage.atomic import replace_file
+from tfpetastorm.storage.atomic import open_new, replace_file
 from tfpetastorm.storage.filesystem import is_local, join
 from tfpetastorm.storage.retrying import retried
 
@@ -33,11 +33,7 @@ _BEATS = 8
 def mark(filesystem: pafs.FileSystem, folder: str, seconds: float) -> None:
     """Make `folder` that of a job that lives until it was silent for `seconds`."""
     content = json.dumps({"version": _VERSION, "lease_seconds": seconds}).encode()
-    path = join(folder, JOB)
-    if is_local(filesystem):
-        replace_file(filesystem, path, content)
-    else:
-        retried(lambda: replace_file(filesystem, path, content), "can't begin a job", Place(file=path))
+    replace_file(filesystem, join(folder, JOB), content)
 
 
 def check_open(filesystem: pafs.FileSystem, folder: str) -> None:
@@ -60,8 +56,8 @@ def check_open(filesystem: pafs.FileSystem, folder: str) -> None:
 
 
 def renew(filesystem: pafs.FileSystem, folder: str, name: str) -> None:
-    """Give a sign of life. name: of who gives it."""
-    with filesystem.open_output_stream(join(folder, ALIVE + name), compression=None) as file:
+    """Give a sign of life in a job's folder. name: of who gives it."""
+    with open_new(filesystem, join(folder, ALIVE + name)) as file:
         file.write(b"1")
 
 

@@ -151,7 +151,7 @@ def _clear(
             if newest is not None and newest > (signs.newest or 0):
                 return
         names = journal(folder) if is_local(filesystem) else []
-        if not is_local(filesystem):
+        if signs is not None:
             found = filesystem.get_file_info(pafs.FileSelector(root, recursive=True))
             names += of_token((posixpath.relpath(info.path, root) for info in found), name.removeprefix(PREFIX))
         names = [one for one in names if one not in listed]

@@ -170,7 +170,7 @@ class ParallelWrite:
                         found=f"{len(files)}",
                     )
                 )
-            elif commit.open:
+            else:
                 commit.clean_up()
         finally:
             commit.detach()
@@ -181,9 +181,8 @@ class ParallelWrite:
         Writers still at work fail.
         """
         _, commit = self._commit()
-        if not commit.open:
-            return
-        commit.hold()
+        if commit.open:
+            commit.hold()
         if commit.committed is None:
             commit.abort()
         else:

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from tfpetastorm.errors import Place, StoreError, describe
 from tfpetastorm.schema.codecs import CompressedImageCodec, CompressedNdarrayCodec
 from tfpetastorm.schema.unischema import Unischema
+from tfpetastorm.storage.atomic import open_new
 from tfpetastorm.storage.chunks import Part
 from tfpetastorm.storage.filesystem import is_local
 from tfpetastorm.storage.metadata import ListedFile
@@ -51,7 +52,7 @@ class Target(Protocol):
         """The name, in its folder, of the writer's file of this number."""
 
     def path_for(self, name: str) -> str:
-        """Where to write the file that will be `name`, relative to the dataset's root. Its folder is made."""
+        """Where to write the file that will be `name`, relative to the dataset's root."""
 
 
 @dataclass(eq=False)
@@ -168,7 +169,7 @@ class PartWriter:
         path = self._target.path_for(folder.name)
         encodings = _encodings(self._schema, sample, self._compression)
         with self._told(folder.name):
-            folder.sink = self._filesystem.open_output_stream(path, compression=None)
+            folder.sink = open_new(self._filesystem, path)
             folder.writer = pq.ParquetWriter(folder.sink, sample.schema, version="2.6", **encodings)
 
     def _close_file(self, folder: _Folder) -> None:

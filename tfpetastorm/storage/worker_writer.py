@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import posixpath
 import uuid
 import weakref
 from typing import TYPE_CHECKING
@@ -86,13 +85,10 @@ class _Target:
         return base_name(self._job.begun.prefix, self._index, number, self._job.token, self.writer)
 
     def path_for(self, name: str) -> str:
-        """Where to write the file that will be `name`. Its folder is made."""
+        """Where to write the file that will be `name`."""
         lease.check_open(self._filesystem, self.hidden)
-        path = join(self._folder, name)
-        if is_local(self._filesystem):
-            self._filesystem.create_dir(posixpath.dirname(path), recursive=True)
         self._made.append(name)
-        return path
+        return join(self._folder, name)
 
     def remove(self) -> None:
         """Delete what was written, as far as that goes."""
