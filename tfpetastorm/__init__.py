@@ -52,12 +52,14 @@ if TYPE_CHECKING:
     from tfpetastorm.storage.indexers import RowGroupIndexerBase as RowGroupIndexerBase
     from tfpetastorm.storage.indexers import SingleFieldIndexer as SingleFieldIndexer
     from tfpetastorm.storage.opening import open_dataset as open_dataset
+    from tfpetastorm.storage.parallel import ParallelWrite as ParallelWrite
     from tfpetastorm.storage.selectors import DifferenceIndexSelector as DifferenceIndexSelector
     from tfpetastorm.storage.selectors import IntersectIndexSelector as IntersectIndexSelector
     from tfpetastorm.storage.selectors import RowGroupSelectorBase as RowGroupSelectorBase
     from tfpetastorm.storage.selectors import SingleIndexSelector as SingleIndexSelector
     from tfpetastorm.storage.selectors import UnionIndexSelector as UnionIndexSelector
     from tfpetastorm.storage.writer import DatasetWriter as DatasetWriter
+    from tfpetastorm.storage.written_part import WrittenPart as WrittenPart
     from tfpetastorm.tfdata.dataset import close as close
     from tfpetastorm.tfdata.dataset import make_dataset as make_dataset
     from tfpetastorm.tfdata.dataset import position as position
@@ -90,6 +92,7 @@ _HOMES = {
     "NdarrayCodec": "schema.codecs",
     "NoDataAvailableError": "errors",
     "Nulls": "read.nulls",
+    "ParallelWrite": "storage.parallel",
     "PoolOptions": "pool.options",
     "Position": "plan.position",
     "PredicateBase": "read.predicates",
@@ -111,6 +114,7 @@ _HOMES = {
     "UnischemaField": "schema.field",
     "WeightedSamplingReader": "reader.weighted",
     "Window": "plan.ngram",
+    "WrittenPart": "storage.written_part",
     "build_rowgroup_index": "feed.index_building",
     "close": "tfdata.dataset",
     "copy_dataset": "upkeep.copying",
