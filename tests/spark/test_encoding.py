@@ -329,7 +329,7 @@ def test_what_generate_is_given(spark: Any) -> None:
     assert found == [
         "n: int32 np.int32(3)", "d: object Decimal('2.5')", "s: object np.str_('b')",
         "l: object array([3], dtype=int32)",
-        "m: object array([2, None], dtype=object)", "z: object np.int32(7)",
+        "m: object array([2, None], dtype=object)", "z: int32 np.int32(7)",
         "day: datetime64[D] np.datetime64('1500-01-01')", "st: object {'k': 3}",
     ]  # fmt: skip
 
