@@ -3,13 +3,14 @@ SHELL := /usr/bin/env bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo weather test test-fast test-frameworks lint format test-oldest bench clean
-.PHONY: petastorm-env oldest-env frameworks-env dev-env
+.PHONY: help demo weather test test-fast test-frameworks lint format test-oldest test-io bench clean
+.PHONY: petastorm-env oldest-env frameworks-env io-env dev-env
 
 VENV := .venv
 OLDEST := .envs/oldest
 PETASTORM := .envs/petastorm
 FRAMEWORKS := .envs/frameworks
+IO := .envs/io
 RUN := $(VENV)/bin
 PIP := -m pip --disable-pip-version-check install --quiet
 # Only its table is used, so nothing that it asks for is needed.
@@ -52,11 +53,17 @@ format: $(VENV)/.ready ## what ruff can mend by itself
 test-oldest: $(OLDEST)/.ready ## the core's tests on the oldest supported versions
 	$(OLDEST)/bin/python -m pytest -m "not slow" $(PARALLEL) $(PYTEST_ARGS)
 
+# What can differ under another TensorFlow and its filesystems: the way of a row, and these filesystems themselves.
+IO_TESTS := $(addprefix tests/,schema storage plan read pool feed tfdata reader gfile)
+test-io: $(IO)/.ready ## the core's tests under TensorFlow 2.16 with tensorflow-io, and its S3 filesystem
+	$(IO)/bin/python -m pytest $(IO_TESTS) -m "not slow" $(PARALLEL) $(PYTEST_ARGS)
+
 bench: $(VENV)/.ready-bench ## benchmarks, as ratios; ARGS="--quick" for a short look
 	$(RUN)/python -m benchmarks.run $(ARGS)
 
 dev-env: $(VENV)/.ready ## the environment for all of the above
 oldest-env: $(OLDEST)/.ready ## Python 3.10, TensorFlow 2.16, pyarrow 15
+io-env: $(IO)/.ready ## TensorFlow 2.16 with tensorflow-io, the only one that it loads under
 frameworks-env: $(FRAMEWORKS)/.ready ## PyTorch, JAX, PyTensor and scikit-learn beside TensorFlow
 petastorm-env: $(PETASTORM)/.ready ## a real petastorm, which tests read our datasets with
 
@@ -79,6 +86,13 @@ $(OLDEST)/.ready: setup.py constraints/oldest.txt constraints/tools.txt
 	@$(OLDEST)/bin/python $(PIP) $(NYCFLIGHTS)
 	@touch $@
 
+# Not Python 3.12: there TensorFlow 2.16's protobuf warns when it is imported, and warnings are errors.
+$(IO)/.ready: setup.py constraints/io.txt constraints/tools.txt
+	@[ -x $(IO)/bin/python ] || { python=$$(tools/find-python 3.11 3.10) && "$$python" -m venv $(IO); }
+	@echo "Installing TensorFlow 2.16 and tensorflow-io into $(IO)"
+	@$(IO)/bin/python $(PIP) --constraint constraints/io.txt --constraint constraints/tools.txt --editable '.[test,io]'
+	@touch $@
+
 $(FRAMEWORKS)/.ready: setup.py constraints/frameworks.txt constraints/tools.txt
 	@[ -x $(FRAMEWORKS)/bin/python ] || { python=$$(tools/find-python $(PYTHONS)) && "$$python" -m venv $(FRAMEWORKS); }
 	@echo "Installing PyTorch, JAX, PyTensor and scikit-learn beside TensorFlow into $(FRAMEWORKS)"
@@ -99,5 +113,5 @@ petastorm-env-if-possible:
 	else echo "No Python 3.9 to 3.11 for petastorm: the tests that need it are skipped."; fi
 
 clean: ## removes what make made, but for the environments' downloads
-	rm -rf $(VENV)/.ready $(VENV)/.ready-bench $(OLDEST) $(PETASTORM) $(FRAMEWORKS) benchmarks/data benchmarks/results demo
+	rm -rf $(VENV)/.ready $(VENV)/.ready-bench $(OLDEST) $(PETASTORM) $(FRAMEWORKS) $(IO) benchmarks/data benchmarks/results demo
 	rm -rf build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -11,6 +11,8 @@ WEATHER = PLOTS
 BENCH = [*PLOTS, "psutil"]
 FSSPEC = ["fsspec"]
 S3 = ["s3fs"]
+# The last release of tensorflow-io loads only under this TensorFlow.
+IO = ["tensorflow>=2.16,<2.17", "tensorflow-io==0.37.1"]
 # A real S3 server, which the tests and benchmarks start.
 S3_SERVER = ["moto[server]"]
 JPEG = ["simplejpeg"]
@@ -52,6 +54,7 @@ setup(
     extras_require={
         "fsspec": FSSPEC,
         "s3": S3,
+        "io": IO,
         "jpeg": JPEG,
         "plots": PLOTS,
         "demo": DEMO,

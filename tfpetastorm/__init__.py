@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from tfpetastorm.schema.field import UnischemaField as UnischemaField
     from tfpetastorm.schema.generate import generate_datapoint as generate_datapoint
     from tfpetastorm.schema.unischema import Unischema as Unischema
+    from tfpetastorm.storage.gfile_handler import gfile_filesystem as gfile_filesystem
     from tfpetastorm.storage.indexers import FieldNotNullIndexer as FieldNotNullIndexer
     from tfpetastorm.storage.indexers import RowGroupIndexerBase as RowGroupIndexerBase
     from tfpetastorm.storage.indexers import SingleFieldIndexer as SingleFieldIndexer
@@ -119,6 +120,7 @@ _HOMES = {
     "close": "tfdata.dataset",
     "copy_dataset": "upkeep.copying",
     "generate_datapoint": "schema.generate",
+    "gfile_filesystem": "storage.gfile_handler",
     "in_intersection": "read.predicates",
     "in_lambda": "read.predicates",
     "in_negate": "read.predicates",

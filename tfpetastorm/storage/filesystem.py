@@ -1,7 +1,8 @@
 """From what a user calls a dataset (path, URL, glob, list of files) to a filesystem and paths on it.
 
-pyarrow's own filesystems come first: they read without the GIL. Whatever pyarrow doesn't know goes through fsspec,
-imported only then. A URL may hold credentials, so no message ever repeats one unredacted.
+pyarrow's own filesystems come first: they read without the GIL. Whatever pyarrow doesn't know goes through fsspec, and
+what that doesn't know through TensorFlow's `tf.io.gfile`, each imported only then. A URL may hold credentials, so no
+message ever repeats one unredacted.
 """
 
 from __future__ import annotations
@@ -22,7 +23,9 @@ import pyarrow.fs as pafs
 from tfpetastorm.errors import DatasetError, OptionError
 from tfpetastorm.redaction import redact as redact
 from tfpetastorm.redaction import scrub, secrets_of_url
-from tfpetastorm.storage.stores import on_fsspec, patient
+from tfpetastorm.storage.gfile import knows, why_not
+from tfpetastorm.storage.gfile_handler import GfileHandler, gfile_filesystem
+from tfpetastorm.storage.stores import StoreHandler, on_fsspec, patient
 
 Url: TypeAlias = "str | os.PathLike[str] | Sequence[str | os.PathLike[str]]"
 
@@ -49,6 +52,7 @@ _FSSPEC_PACKAGES = {
     "sftp": "paramiko",
     "ssh": "paramiko",
     "smb": "smbprotocol",
+    "oss": "ossfs",
 }
 
 
@@ -71,7 +75,8 @@ def resolve(url: Url, filesystem: Any = None, *, glob: bool = True) -> Location:
     """The filesystem and path(s) that `url` means.
 
     url: a plain path, a `Path`, `file://…`, a URI of `pyarrow.fs` (`s3://`, `gs://`, `hdfs://`, `abfs://`…), any URL
-    fsspec knows, a glob (`*`, `**`, `[…]`, and `?` in plain paths), or a list of these on one filesystem.
+    that fsspec knows or else `tf.io.gfile`, a glob (`*`, `**`, `[…]`, and `?` in plain paths), or a list of these on
+    one filesystem.
     filesystem: a `pyarrow.fs.FileSystem` or fsspec filesystem to use instead; `url` is then a URL or path on it.
     glob: False takes every character as it is.
 
@@ -161,20 +166,34 @@ def _by_pyarrow(url: str, shown: str) -> Location:
 
 
 def _by_fsspec(url: str, shown: str, scheme: str, problem: str) -> Location:
+    told = f" (pyarrow says: {problem})" if problem else ""
     try:
         import fsspec
-    except ImportError:
-        detail = f" (pyarrow says: {problem})" if problem else ""
-        raise DatasetError(
-            f"pyarrow knows no filesystem for {shown}{detail}. Install fsspec (`pip install tfpetastorm[fsspec]`) and "
-            f"the package that serves {scheme}://, or give filesystem=."
-        ) from None
-    try:
-        filesystem, path = fsspec.core.url_to_fs(url)
-    except ImportError:
+
+        fsspec.get_filesystem_class(scheme)
+    except ImportError as error:
         package = _FSSPEC_PACKAGES.get(scheme)
         what = f"`pip install {package}`" if package else f"Install the package that serves {scheme}:// for fsspec"
         text = f"fsspec lacks a package to open {shown}. {what}, or give filesystem=."
+        if error.name == "fsspec":
+            text = (
+                f"pyarrow knows no filesystem for {shown}{told}. Install fsspec (`pip install tfpetastorm[fsspec]`) "
+                f"and the package that serves {scheme}://, or give filesystem=."
+            )
+    except ValueError:
+        text = f"neither pyarrow nor fsspec nor tf.io.gfile knows {shown}{told}. Check the URL, or give filesystem=."
+    else:
+        return _by_fsspecs_url(url, shown, problem)
+    if "::" not in url and knows(scheme):
+        return _on_given(url, shown, gfile_filesystem(scheme))
+    raise DatasetError(f"{text} {why_not(scheme)}".strip())
+
+
+def _by_fsspecs_url(url: str, shown: str, problem: str) -> Location:
+    import fsspec
+
+    try:
+        filesystem, path = fsspec.core.url_to_fs(url)
     except Exception as error:  # noqa: BLE001 - whatever a third-party filesystem raises: its message may hold the whole URL
         reasons = [scrub(str(error), secrets_of_url(url)), f"pyarrow says: {problem}" if problem else ""]
         text = f"can't open {shown}: {'; '.join(filter(None, reasons))}. Check the URL, or give filesystem=."
@@ -190,6 +209,9 @@ def _on_given(url: str, shown: str, filesystem: Any) -> Location:
                 raise OptionError(f"filesystem= is the local filesystem, but {shown} is no local path.")
             return replace(_resolve_one(url, None), filesystem=filesystem)
         handler = getattr(filesystem, "handler", None)
+        inner = getattr(handler.filesystem, "handler", None) if isinstance(handler, StoreHandler) else handler
+        if isinstance(inner, GfileHandler):
+            return Location(patient(filesystem), (_trim(inner.path_of(url)),), shown)
         store = on_fsspec(handler.fs) if isinstance(handler, pafs.FSSpecHandler) else patient(filesystem)
         scheme = _SCHEME.match(url)
         if not scheme:

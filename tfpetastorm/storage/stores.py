@@ -11,6 +11,7 @@ import pyarrow.fs as pafs
 
 from tfpetastorm.errors import Place, StoreError
 from tfpetastorm.storage.fsspec_handler import FsspecHandler
+from tfpetastorm.storage.gfile_handler import GfileHandler
 from tfpetastorm.storage.retrying import retried
 
 _T = TypeVar("_T")
@@ -29,7 +30,9 @@ def patient(filesystem: pafs.FileSystem) -> pafs.FileSystem:
 
     Not so the reading and writing of what is open: whoever reads knows which ranges to ask for again.
     """
-    remote = isinstance(filesystem, _STORES) or isinstance(getattr(filesystem, "handler", None), FsspecHandler)
+    handler = getattr(filesystem, "handler", None)
+    remote = isinstance(filesystem, _STORES) or isinstance(handler, FsspecHandler)
+    remote = remote or (isinstance(handler, GfileHandler) and handler.remote)
     return pafs.PyFileSystem(StoreHandler(filesystem)) if remote else filesystem
 
 

@@ -1,0 +1,139 @@
+"""Open files of `tf.io.gfile` as pyarrow reads and writes them. What opens them is handed in: no TensorFlow here."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+from tfpetastorm.storage.gfile_errors import pythons_errors
+
+#: Gives a new `tf.io.gfile.GFile` of the file.
+Open: TypeAlias = "Callable[[], Any]"
+
+
+class _File:
+    """What pyarrow asks of every file. scheme, path: which one it is, for errors."""
+
+    closed = False
+    reads = True
+    seeks = False
+
+    def __init__(self, open_file: Open, scheme: str, path: str) -> None:
+        self._open = open_file
+        self._of = (scheme, path)
+
+    def readable(self) -> bool:
+        """Whether it can be read."""
+        return self.reads
+
+    def seekable(self) -> bool:
+        """Whether it can be read anywhere."""
+        return self.seeks
+
+    def writable(self) -> bool:
+        """Whether it can be written."""
+        return not self.reads
+
+    def flush(self) -> None:
+        """Nothing: some stores take a flush for the end of the file."""
+
+    def close(self) -> None:
+        """Let go of it."""
+        self.closed = True
+
+
+class RangeFile(_File):
+    """A file of `size` bytes, read in ranges.
+
+    Each read opens it anew, which asks nothing of a store; open, it would keep half a megabyte for reading ahead.
+    """
+
+    seeks = True
+
+    def __init__(self, open_file: Open, size: int, scheme: str, path: str) -> None:
+        super().__init__(open_file, scheme, path)
+        self._size = size
+        self._at = 0
+
+    def read(self, size: int | None = -1) -> bytes:
+        """The next `size` bytes, fewer at the end of the file; all that is left if size is negative."""
+        left = max(0, self._size - self._at)
+        wanted = left if size is None or size < 0 else min(size, left)
+        if not wanted:
+            # Never asked of the store: some of TensorFlow's drivers break on an empty range.
+            return b""
+        with pythons_errors(*self._of), self._open() as file:
+            # To go to the start would be another request.
+            if self._at:
+                file.seek(self._at)
+            found = bytes(file.read(wanted))
+        self._at += len(found)
+        return found
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Go to an offset from the start, from here or from the end."""
+        self._at = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._size}[whence]
+        return self._at
+
+    def tell(self) -> int:
+        """The offset of the next read."""
+        return self._at
+
+
+class StreamFile(_File):
+    """A file of `size` bytes, read from its beginning."""
+
+    def __init__(self, open_file: Open, size: int, scheme: str, path: str) -> None:
+        super().__init__(open_file, scheme, path)
+        self._left = size
+        with pythons_errors(*self._of):
+            self._file = open_file()
+
+    def read(self, size: int | None = -1) -> bytes:
+        """The next `size` bytes, fewer at the end of the file; all that is left if size is negative."""
+        wanted = self._left if size is None or size < 0 else min(size, self._left)
+        with pythons_errors(*self._of):
+            found = bytes(self._file.read(wanted)) if wanted else b""
+        self._left -= len(found)
+        return found
+
+    def close(self) -> None:
+        """Let go of it."""
+        if not self.closed:
+            super().close()
+            self._file.close()
+
+
+class WrittenFile(_File):
+    """A file being written. Most stores show it once it is closed."""
+
+    reads = False
+
+    def __init__(self, open_file: Open, scheme: str, path: str) -> None:
+        super().__init__(open_file, scheme, path)
+        self._size = 0
+        with pythons_errors(*self._of):
+            self._file = open_file()
+            # Opened by its first byte only, a file of none would never be there.
+            self._file.write(b"")
+
+    def write(self, data: Any) -> int:
+        """Add bytes."""
+        found = bytes(data)
+        with pythons_errors(*self._of):
+            self._file.write(found)
+        # Not all filesystems of TensorFlow tell where they are.
+        self._size += len(found)
+        return len(found)
+
+    def tell(self) -> int:
+        """How many bytes there are."""
+        return self._size
+
+    def close(self) -> None:
+        """Make the file complete."""
+        if not self.closed:
+            super().close()
+            with pythons_errors(*self._of):
+                self._file.close()
