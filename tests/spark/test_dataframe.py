@@ -14,7 +14,14 @@ import pytest
 
 import tfpetastorm as tps
 from tfpetastorm.errors import DatasetWarning, OptionError, SchemaError
-from tfpetastorm.spark import dataset_as_dataframe, dataset_as_rdd, decode_frame, stored_dataframe
+from tfpetastorm.spark import (
+    dataset_as_dataframe,
+    dataset_as_rdd,
+    decode_frame,
+    encode_frame,
+    materialize_dataset,
+    stored_dataframe,
+)
 
 pytestmark = [
     pytest.mark.slow,
@@ -239,6 +246,17 @@ def test_options_that_cannot_work(spark: Any, path: Path, tmp_path: Path) -> Non
         decode_frame(spark.range(3), SCHEMA)
     with pytest.raises(OptionError, match="not list"):
         stored_dataframe(spark, [path.as_uri()])
+
+
+def test_what_was_decoded_is_encoded_again(spark: Any, path: Path, tmp_path: Path) -> None:
+    """Through Spark and back, every value is what it was; of what Spark can store."""
+    without = ("raw", "u64", "when")
+    schema = tps.Unischema("Again", [field for field in SCHEMA if field.name not in without])
+    names = list(schema.fields)
+    url = (tmp_path / "again").as_uri()
+    with materialize_dataset(spark, url, schema):
+        encode_frame(dataset_as_dataframe(spark, path, names).coalesce(1), schema).write.parquet(url)
+    assert sorted(expected(tmp_path / "again", names)) == sorted(expected(path, names))
 
 
 # ---------------------------------------------------------------- as stored, by SQL
