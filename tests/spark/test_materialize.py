@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import warnings
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
@@ -17,11 +18,18 @@ from pyspark.sql import types as T  # noqa: N812 - as Spark's users call it
 
 import tfpetastorm as tps
 from tfpetastorm.codecs import CompressedImageCodec, CompressedNdarrayCodec, NdarrayCodec, ScalarCodec
-from tfpetastorm.errors import PetastormMetadataGenerationError
+from tfpetastorm.errors import DatasetWarning, PetastormMetadataGenerationError
 from tfpetastorm.etl.dataset_metadata import get_schema_from_dataset_url, materialize_dataset
+from tfpetastorm.spark import encode_frame
 from tfpetastorm.unischema import Unischema, UnischemaField, dict_to_spark_row
 
-pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::ResourceWarning")]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    # pyspark's own, of pandas and of Python
+    pytest.mark.filterwarnings("ignore::DeprecationWarning:pyspark"),
+    pytest.mark.filterwarnings("ignore::FutureWarning:pyspark"),
+]
 
 ROOT = Path(__file__).parents[2]
 SCHEMA = Unischema(
@@ -175,3 +183,75 @@ def test_nothing_written_is_an_error(spark: Any, dataset_path: Path) -> None:
         materialize_dataset(spark, dataset_path.as_uri(), SCHEMA),
     ):
         pass
+
+
+def test_row_groups_have_as_many_rows_as_asked_for(spark: Any, dataset_path: Path) -> None:
+    exact = not spark.version.startswith("3.")
+    frame = encode_frame(spark.range(0, 100, 1, 1), SCHEMA.create_schema_view(["id"]))
+    schema = SCHEMA.create_schema_view(["id"])
+    told = warnings.catch_warnings() if exact else pytest.warns(DatasetWarning, match="largest has 100, not 30")
+    with told, materialize_dataset(spark, dataset_path.as_uri(), schema, row_group_rows=30):
+        frame.write.parquet(dataset_path.as_uri())
+    rows = [group.rows for group in tps.open_dataset(dataset_path).row_groups]
+    assert rows == ([30, 30, 30, 10] if exact else [100])
+
+
+SESSION = ["spark.sql.parquet.outputTimestampType", "spark.sql.execution.arrow.maxRecordsPerBatch"]
+
+
+def test_the_sessions_settings_are_as_before_and_its_own_go_before(spark: Any, dataset_path: Path) -> None:
+    def now() -> list[Any]:
+        return [spark.conf.get(name, None) for name in SESSION]
+
+    assert now() == [None, None]
+    with pytest.raises(ZeroDivisionError), materialize_dataset(spark, dataset_path.as_uri(), SCHEMA):
+        assert now() == ["TIMESTAMP_MICROS", "10000"]
+        raise ZeroDivisionError
+    assert now() == [None, None]
+    large = Unischema("Large", [UnischemaField("x", np.float32, (None, 1024, 1024), NdarrayCodec())])
+    spark.conf.set(SESSION[0], "INT96")
+    try:
+        with pytest.raises(ZeroDivisionError), materialize_dataset(spark, dataset_path.as_uri(), large):
+            assert now() == ["INT96", "4"]
+            raise ZeroDivisionError
+        assert now() == ["INT96", None]
+    finally:
+        spark.conf.unset(SESSION[0])
+
+
+def test_encoded_frames_are_appended_and_partitioned(spark: Any, dataset_path: Path, tmp_path: Path) -> None:
+    def columns(given: dict[str, Any]) -> dict[str, Any]:
+        rows = [row_of(int(number)) for number in given["id"]]
+        return {name: [row[name] for row in rows] for name in SCHEMA.fields}
+
+    for start, mode in ((0, "error"), (7, "append")):
+        with materialize_dataset(spark, dataset_path.as_uri(), SCHEMA):
+            frame = encode_frame(spark.range(start, start + 7), SCHEMA, columns)
+            frame.write.mode(mode).partitionBy("place").parquet(dataset_path.as_uri())
+    with tps.DatasetWriter(tmp_path / "ours", SCHEMA, partition_by=["place"]) as writer:
+        for number in range(14):
+            writer.write(row_of(number))
+    assert_rows(dataset_path, range(14))
+    tables = [pq.read_table(path).sort_by("id") for path in (dataset_path, tmp_path / "ours")]
+    for name in SCHEMA.fields:
+        assert tables[0][name].to_pylist() == tables[1][name].to_pylist(), name
+    assert {path.parent.name for path in dataset_path.rglob("*.parquet")} == {
+        path.parent.name for path in (tmp_path / "ours").rglob("*.parquet")
+    }  # fmt: skip
+
+
+def test_rows_that_fail_leave_the_dataset_as_it_was(spark: Any, dataset_path: Path) -> None:
+    write(spark, dataset_path.as_uri(), range(4))
+    described = (dataset_path / "_common_metadata").read_bytes()
+
+    def columns(given: dict[str, Any]) -> dict[str, Any]:
+        return {name: [row_of(1)[name]] * len(given["id"]) for name in SCHEMA.fields if name != "image"}
+
+    with (
+        pytest.raises(Exception, match=r"EncodeError.*field 'image'"),
+        materialize_dataset(spark, dataset_path.as_uri(), SCHEMA),
+    ):
+        frame = encode_frame(spark.range(9), SCHEMA, columns)
+        frame.write.mode("append").partitionBy("place").parquet(dataset_path.as_uri())
+    assert (dataset_path / "_common_metadata").read_bytes() == described
+    assert_rows(dataset_path, range(4))
