@@ -18,10 +18,10 @@ import json
 import posixpath
 import re
 import uuid
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Literal, TypeVar
+from typing import IO, Any, Literal
 
 import pyarrow as pa
 import pyarrow.fs as pafs
@@ -42,8 +42,8 @@ from tfpetastorm.storage.metadata import (
 )
 from tfpetastorm.storage.retrying import retried
 from tfpetastorm.storage.sidecar import SIDECAR_NAME
+from tfpetastorm.storage.stores import TROUBLE
 
-_T = TypeVar("_T")
 Mode = Literal["error", "append", "overwrite"]
 
 #: Made from the old data by others; wrong once the data changes.
@@ -116,7 +116,7 @@ class Commit:
         self._hidden_folders = [n.partition("/")[0] for n in by_name if n.startswith(leftovers.PREFIX)]
         unfinished = False
         if COMMON_METADATA in by_name:
-            metadata = self._try(lambda: read_common_metadata(self._filesystem, self._metadata_path))
+            metadata = read_common_metadata(self._filesystem, self._metadata_path)
             unfinished = not metadata.finished
             self.existing = None if unfinished else metadata
         names: dict[str, ListedFile] = {}
@@ -126,7 +126,9 @@ class Commit:
             plain = [name for name, info in by_name.items() if info.type == pafs.FileType.File and is_data_name(name)]
             # What is about to be replaced is deleted in the end, so the name alone does not do.
             names = {
-                name: ListedFile() for name in parquet_names(plain) if parquet_like(name) or self._is_parquet(name)
+                name: ListedFile()
+                for name in parquet_names(plain)
+                if parquet_like(name) or self._read(join(self._root, name), 4) == b"PAR1"
             }
         if mode == "error" and (names or self.existing is not None):
             raise DatasetExistsError(
@@ -137,13 +139,6 @@ class Commit:
         if mode == "append" and names and self.existing is not None and self.existing.files is None:
             raise DatasetError(f"{self._url} has no list of its files. It can't be appended to.")
         return names
-
-    def _is_parquet(self, name: str) -> bool:
-        def first() -> bytes:
-            with self._filesystem.open_input_stream(join(self._root, name), compression=None) as file:
-                return bytes(file.read(4))
-
-        return self._try(first) == b"PAR1"
 
     @property
     def begun(self) -> Begun:
@@ -161,7 +156,7 @@ class Commit:
         lease_seconds: begins a job, which other processes go on with by `begun`; it must give a sign of life at least
         so often. Raises `DatasetError` if another writer has committed since this object was made.
         """
-        self._try(lambda: self._filesystem.create_dir(self._root, recursive=True))
+        self._filesystem.create_dir(self._root, recursive=True)
         folders = self._hidden_folders
         if self._staged:
             self._filesystem.create_dir(self.hidden)
@@ -222,7 +217,7 @@ class Commit:
     def abort(self) -> None:
         """Remove whatever was written; the earlier dataset stays as it was."""
         # The store may be gone, which is why the writer gives up: what is left hides what it wrote all the same.
-        with contextlib.suppress(OSError, pa.ArrowException, DatasetError):
+        with contextlib.suppress(*TROUBLE, DatasetError):
             now = self._metadata_now()
             if now != self._final:
                 # A commit that failed or died half-way has given files their names already.
@@ -291,28 +286,28 @@ class Commit:
 
     def _metadata_now(self) -> str:
         """The digest of the metadata as it is, "" if there is none."""
-
-        def read() -> bytes:
-            with self._filesystem.open_input_stream(self._metadata_path, compression=None) as file:
-                return bytes(file.read())
-
         try:
-            return _digest(self._try(read))
+            return _digest(self._read(self._metadata_path))
         except FileNotFoundError:
             return ""
 
     def _info(self, path: str) -> pafs.FileInfo:
-        return self._try(lambda: self._filesystem.get_file_info([path])[0])
+        return self._filesystem.get_file_info([path])[0]
 
     def _list(self, folder: str) -> list[pafs.FileInfo]:
-        selector = pafs.FileSelector(folder, allow_not_found=True, recursive=True)
-        return self._try(lambda: self._filesystem.get_file_info(selector))
+        found: list[pafs.FileInfo] = self._filesystem.get_file_info(
+            pafs.FileSelector(folder, allow_not_found=True, recursive=True)
+        )
+        return found
 
-    def _try(self, call: Callable[[], _T]) -> _T:
-        """What `call` returns; on a store it is tried again if it fails in passing."""
-        if self._staged:
-            return call()
-        return retried(call, "can't look at or change a dataset", Place(file=self._root))
+    def _read(self, path: str, size: int | None = None) -> bytes:
+        """The first bytes of a file, or all. What a store's client fails at in reading is tried again."""
+
+        def read() -> bytes:
+            with self._filesystem.open_input_stream(path, compression=None) as file:
+                return bytes(file.read() if size is None else file.read(size))
+
+        return read() if self._staged else retried(read, "A file can't be read", Place(file=path))
 
 
 def _digest(content: bytes) -> str:

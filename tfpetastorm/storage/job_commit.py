@@ -7,7 +7,6 @@ import posixpath
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-import pyarrow as pa
 import pyarrow.fs as pafs
 
 from tfpetastorm.errors import DatasetError, Place, describe
@@ -15,6 +14,7 @@ from tfpetastorm.storage import lease, leftovers
 from tfpetastorm.storage.commit import Begun, Commit
 from tfpetastorm.storage.filesystem import join
 from tfpetastorm.storage.metadata import FILES_KEY, CommonMetadata, ListedFile, read_common_metadata
+from tfpetastorm.storage.stores import TROUBLE
 
 
 class JobCommit(Commit):
@@ -28,12 +28,12 @@ class JobCommit(Commit):
         self._before, self._undo, self._root_made = begun.before, begun.undo, begun.root_made
         self._first, self._digits = begun.first, begun.digits
         self.mode = begun.mode
-        self._read()
+        self._look_again()
 
-    def _read(self) -> None:
+    def _look_again(self) -> None:
         self.existing: CommonMetadata | None = None
         if self._info(self._metadata_path).type == pafs.FileType.File:
-            metadata = self._try(lambda: read_common_metadata(self._filesystem, self._metadata_path))
+            metadata = read_common_metadata(self._filesystem, self._metadata_path)
             self.existing = metadata if metadata.finished else None
         self.files: Mapping[str, ListedFile] = dict(self.existing.files or {}) if self.existing is not None else {}
 
@@ -65,7 +65,7 @@ class JobCommit(Commit):
                 what = "another process is committing or aborting this job just now"
                 raise DatasetError(describe(what, Place(file=self._root))) from None
         lease.join_job(self._filesystem, self.hidden, "commit")
-        self._read()
+        self._look_again()
 
     def written(self) -> dict[str, int]:
         """The sizes of the files that the job's writers have made, by name, with all others of the dataset."""
@@ -102,7 +102,7 @@ class JobCommit(Commit):
         # First of all, so that writers still at work see that the job is over.
         leftovers.delete(self._filesystem, self.hidden, [lease.JOB])
         if not self._staged:
-            with contextlib.suppress(OSError, pa.ArrowException, DatasetError):
+            with contextlib.suppress(*TROUBLE, DatasetError):
                 names = (posixpath.relpath(info.path, self._root) for info in self._list(self._root))
                 kept = set(files)
                 mine = [name for name in leftovers.of_token(names, self.token) if name not in kept]

@@ -13,13 +13,13 @@ import posixpath
 import threading
 from dataclasses import dataclass
 
-import pyarrow as pa
 import pyarrow.fs as pafs
 
 from tfpetastorm.errors import DatasetError, Place, describe
 from tfpetastorm.storage.atomic import open_new, replace_file
 from tfpetastorm.storage.filesystem import is_local, join
 from tfpetastorm.storage.retrying import retried
+from tfpetastorm.storage.stores import TROUBLE
 
 JOB = "job.json"
 ALIVE = "alive-"
@@ -38,12 +38,7 @@ def mark(filesystem: pafs.FileSystem, folder: str, seconds: float) -> None:
 
 def check_open(filesystem: pafs.FileSystem, folder: str) -> None:
     """Raise `DatasetError` if the job whose folder this is was committed, aborted, or given up as dead."""
-    path = join(folder, JOB)
-
-    def there() -> bool:
-        return bool(filesystem.get_file_info([path])[0].type == pafs.FileType.File)
-
-    if not (there() if is_local(filesystem) else retried(there, "can't look for a job", Place(file=path))):
+    if filesystem.get_file_info([join(folder, JOB)])[0].type != pafs.FileType.File:
         raise DatasetError(
             describe(
                 "this job of several writers is over: it was committed or aborted, or another writer found it silent "
@@ -116,7 +111,7 @@ class Heartbeat:
         def beat() -> None:
             while not self._over.wait(interval):
                 # The next sign comes soon: only if none gets through for the whole lease it matters.
-                with contextlib.suppress(OSError, pa.ArrowException):
+                with contextlib.suppress(*TROUBLE):
                     renew(filesystem, folder, name)
 
         self._thread = threading.Thread(target=beat, name="tfpetastorm-alive", daemon=True)

@@ -24,8 +24,10 @@ from typing import IO, Any
 import pyarrow as pa
 import pyarrow.fs as pafs
 
+from tfpetastorm.errors import StoreError
 from tfpetastorm.storage import lease
 from tfpetastorm.storage.filesystem import is_local, join
+from tfpetastorm.storage.stores import TROUBLE
 
 PREFIX = ".tfpetastorm-"
 LOCK = "lock"
@@ -66,9 +68,11 @@ def make_locked(folder: Path) -> IO[Any] | None:
 
 def delete(filesystem: pafs.FileSystem, root: str, names: Iterable[str]) -> None:
     """Delete files as far as that goes: what is left is not listed, so nobody takes it for data."""
-    for name in names:
-        with contextlib.suppress(OSError, pa.ArrowException):
-            filesystem.delete_file(join(root, name))
+    # A store that fails at one after several tries will at the next.
+    with contextlib.suppress(StoreError):
+        for name in names:
+            with contextlib.suppress(OSError, pa.ArrowException):
+                filesystem.delete_file(join(root, name))
 
 
 def delete_empty_folders(filesystem: pafs.FileSystem, root: str, names: Iterable[str]) -> None:
@@ -85,7 +89,7 @@ def delete_empty_folders(filesystem: pafs.FileSystem, root: str, names: Iterable
 
 def delete_hidden(filesystem: pafs.FileSystem, folder: str) -> None:
     """Delete a writer's folder and all in it."""
-    with contextlib.suppress(OSError, pa.ArrowException):
+    with contextlib.suppress(*TROUBLE):
         if is_local(filesystem):
             filesystem.delete_dir(folder)
             return
@@ -123,7 +127,7 @@ def clear_dead(
     exception if `listed` is out of date.
     """
     for folder in sorted(set(folders) - {PREFIX + token}):
-        with contextlib.suppress(OSError, pa.ArrowException, ValueError, LookupError, TypeError):
+        with contextlib.suppress(*TROUBLE, ValueError, LookupError, TypeError):
             _clear(filesystem, root, token, listed, folder, check)
 
 

@@ -20,7 +20,7 @@ from tfpetastorm.storage.atomic import open_new
 from tfpetastorm.storage.chunks import Part
 from tfpetastorm.storage.filesystem import is_local
 from tfpetastorm.storage.metadata import ListedFile
-from tfpetastorm.storage.retrying import reason_of
+from tfpetastorm.storage.retrying import passes, reason_of
 
 #: pyarrow gives a dictionary up once its page is this large, having written it already.
 _DICTIONARY_PAGE = 1 << 20
@@ -188,8 +188,8 @@ class PartWriter:
         """Has a store's failure name the file. Its client has tried again already, and can't begin in the middle."""
         try:
             yield
-        except OSError as error:
-            if is_local(self._filesystem):
+        except Exception as error:
+            if is_local(self._filesystem) or not (isinstance(error, OSError) or passes(error)):
                 raise
             what = f"can't write a file to the store: {reason_of(error)}"
             remedy = "Nothing of it became part of a dataset. Check the permissions and the network, and write again."
