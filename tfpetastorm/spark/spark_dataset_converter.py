@@ -22,6 +22,7 @@ from tfpetastorm.reader.arguments import filesystem_of
 from tfpetastorm.reader.factories import make_batch_reader
 from tfpetastorm.spark.caching import CachedDataFrameMeta, DataFrameCache, sub_dir_url
 from tfpetastorm.spark.files import COALESCE, delete_folder, size_advice, wait_until_seen
+from tfpetastorm.spark.java import use_java
 from tfpetastorm.spark.precision import check_dtype, warn_of_left_out, warn_of_loss
 from tfpetastorm.storage.filesystem import is_local, redact, resolve
 
@@ -300,6 +301,8 @@ def _get_spark_session() -> Any:
         raise RuntimeError(
             "A task of Spark has no session: make the converter in the driver, and send it to the tasks."
         )
+    if sql.SparkSession.getActiveSession() is None and "SPARK_REMOTE" not in os.environ:
+        use_java()
     return sql.SparkSession.builder.getOrCreate()
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
 from typing import Any
 
 from tfpetastorm.errors import OptionError
+from tfpetastorm.spark.java import use_java
 
 __all__ = ["add_configure_spark_arguments", "configure_spark"]
 
@@ -21,7 +23,8 @@ def add_configure_spark_arguments(argparser: argparse.ArgumentParser) -> None:
 def configure_spark(spark_session_builder: Any, args: argparse.Namespace) -> Any:
     """Applies the options to a `SparkSession.Builder`, and returns it.
 
-    Raises RuntimeError if the parser does not have them, OptionError (a ValueError) for a setting without a value.
+    Raises RuntimeError if the parser does not have them, OptionError (a ValueError) for a setting without a value,
+    MissingJavaError, which says what to install, where the session would not find a Java.
     """
     if "spark_session_config" not in args or "master" not in args:
         raise RuntimeError(
@@ -33,6 +36,9 @@ def configure_spark(spark_session_builder: Any, args: argparse.Namespace) -> Any
         if not (key and equals):
             raise OptionError(f"{text!r} is no setting of Spark. Write key=value, such as spark.executor.cores=2.")
         spark_session_builder.config(key, value)
+    # A server of Spark Connect has its own.
+    if importlib.util.find_spec("pyspark") is not None and not str(args.master).startswith("sc://"):
+        use_java()
     if args.master:
         spark_session_builder.master(args.master)
     return spark_session_builder
