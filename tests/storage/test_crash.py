@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -9,11 +10,13 @@ import sys
 import time
 import warnings
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
 
 import tfpetastorm as tps
+from tests.storage.crash_child import Dying
 from tests.storage.helpers import SCHEMA, ids_of, plain, row, write
 from tfpetastorm.errors import DatasetError, DatasetWarning
 
@@ -113,6 +116,36 @@ def test_a_living_writer_is_not_cleaned_up(tmp_path: Path) -> None:
         other = tps.DatasetWriter(tmp_path, SCHEMA, mode="append")
         other.abort()
     assert ids_of(tmp_path) == list(range(8))
+
+
+class Interrupted(Dying):
+    """The local filesystem, on which the user presses Ctrl-C once, just before step `left` + 1."""
+
+    def step(self) -> None:
+        self.left -= 1
+        if self.left == -1:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("mode", ["error", "append", "overwrite"])
+def test_interrupted_at_any_step(tmp_path: Path, mode: Any) -> None:
+    before, after = ([], NEW) if mode == "error" else (OLD, OLD + NEW if mode == "append" else NEW)
+    seen: list[list[int]] = []
+    for steps in range(STEPS):
+        folder = tmp_path / str(steps)
+        if mode != "error":
+            write(folder, range(7), file_rows=4)
+        filesystem = Interrupted()
+        filesystem.left = steps
+        with contextlib.suppress(KeyboardInterrupt):
+            write(folder, range(100, 125), mode=mode, file_rows=10, filesystem=filesystem)
+        seen.append(quiet_ids(folder) if (folder / "_common_metadata").exists() else [])
+        if filesystem.left >= 0:
+            break
+    # What was committed stays so, whatever is left to delete.
+    at = seen.index(after)
+    assert seen == [before] * at + [after] * (len(seen) - at)
+    assert 0 < at < len(seen) - 1
 
 
 def test_killed_from_outside_while_encoding_in_threads(tmp_path: Path) -> None:

@@ -423,17 +423,31 @@ def test_arguments_that_cannot_work(tmp_path: Path) -> None:
     assert {path.name for path in tmp_path.iterdir()} - {"new"} == {"d"}
 
 
-def test_appended_files_sort_behind_those_that_spark_wrote(tmp_path: Path) -> None:
-    write(tmp_path, range(2), file_rows=1)
-    for number, file in enumerate(tps.open_dataset(tmp_path).files):
-        # Spark's numbers have five digits.
-        Path(file.path).rename(tmp_path / f"part-{number:05d}-c000.parquet")
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["part-00000-c000.parquet", "part-00001-c000.parquet"],  # Spark's numbers have five digits
+        ["part-00000-c000.parquet", "part-000001-x.parquet"],
+        ["part-0.parquet", "part-10.parquet", "part-2.parquet"],
+        ["part-99998.parquet", "part-99999.parquet"],
+        ["part-999999.parquet"],
+        ["first.parquet", "part-3.parquet"],
+        ["a.parquet", "b.parquet"],
+    ],
+)
+def test_appended_files_sort_behind_those_of_other_programs(tmp_path: Path, names: list[str]) -> None:
+    names = sorted(names)
+    write(tmp_path, range(len(names)), file_rows=1)
+    for name, file in zip(names, tps.open_dataset(tmp_path).files, strict=True):
+        Path(file.path).rename(tmp_path / name)
     adopt_files(resolve(tmp_path), SCHEMA)
-    write(tmp_path, range(2, 4), mode="append", file_rows=1)
-    job = begin(tmp_path, mode="append")
-    job.commit([part_of(job, 1, [5]), part_of(job, 0, [4])])
-    write(tmp_path, range(6, 7), mode="append")
-    assert ids_of(tmp_path) == list(range(7))
+    total = len(names)
+    for _ in range(2):
+        write(tmp_path, range(total, total + 12), mode="append", file_rows=1)
+        job = begin(tmp_path, mode="append")
+        job.commit([part_of(job, 1, [total + 13]), part_of(job, 0, [total + 12])])
+        total += 14
+    assert ids_of(tmp_path) == list(range(total))
 
 
 @contextlib.contextmanager

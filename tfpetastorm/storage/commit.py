@@ -219,23 +219,27 @@ class Commit:
         # The store may be gone, which is why the writer gives up: what is left hides what it wrote all the same.
         with contextlib.suppress(*TROUBLE, DatasetError):
             now = self._metadata_now()
+            # Interrupted behind its last step, a commit counts.
             if now != self._final:
-                # A commit that failed or died half-way has given files their names already.
-                names = leftovers.journal(self.hidden) if self._staged else self._written
-                names = [name for name in names if name not in self.files]
-                leftovers.delete(self._filesystem, self._root, names)
-                leftovers.delete_empty_folders(self._filesystem, self._root, names)
-            if now == self._before and self._undo == "delete":
-                leftovers.delete(self._filesystem, self._root, [COMMON_METADATA])
-            elif now == self._before and self._undo == "unlist":
-                marked = read_common_metadata(self._filesystem, self._metadata_path)
-                assert marked.columns is not None
-                pairs = {key: value for key, value in marked.pairs.items() if key != FILES_KEY}
-                self._replace_metadata(common_metadata_bytes(marked.columns, pairs))
+                self._undo_all(marked=now == self._before)
         self._leave(self.files)
         if self._root_made and self._staged:
             with contextlib.suppress(OSError):
                 Path(self._root).rmdir()  # only if it is empty
+
+    def _undo_all(self, *, marked: bool) -> None:
+        # A commit that failed or died half-way has given files their names already.
+        names = leftovers.journal(self.hidden) if self._staged else self._written
+        names = [name for name in names if name not in self.files]
+        leftovers.delete(self._filesystem, self._root, names)
+        leftovers.delete_empty_folders(self._filesystem, self._root, names)
+        if marked and self._undo == "delete":
+            leftovers.delete(self._filesystem, self._root, [COMMON_METADATA])
+        elif marked and self._undo == "unlist":
+            metadata = read_common_metadata(self._filesystem, self._metadata_path)
+            assert metadata.columns is not None
+            pairs = {key: value for key, value in metadata.pairs.items() if key != FILES_KEY}
+            self._replace_metadata(common_metadata_bytes(metadata.columns, pairs))
 
     def _leave(self, files: Iterable[str]) -> None:
         """Delete what the writer has beside the dataset's files. files: those that stay."""
@@ -315,6 +319,12 @@ def _digest(content: bytes) -> str:
 
 
 def _numbering(names: Iterable[str]) -> tuple[int, int]:
-    """The first free number, and how many digits give it a place behind the others, as Spark's names have five."""
+    """The number of the first new file and how many digits it has, so that it sorts behind all `names`."""
     found = [match.group(1) for name in names if (match := _NUMBERED.match(posixpath.basename(name)))]
-    return max((int(digits) + 1 for digits in found), default=0), min((len(digits) for digits in found), default=6)
+    # As text, as names are ordered: Spark's numbers have five digits, ours six.
+    last = max(found, default="")
+    if not last:
+        return 0, 6
+    # Where there is no room for numbers behind it, there is between it and the next.
+    last += "000000" if len(last) < 5 or last.startswith("9") else ""
+    return int(last) + 1, len(last)

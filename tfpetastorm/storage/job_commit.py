@@ -64,6 +64,8 @@ class JobCommit(Commit):
             except BlockingIOError:
                 what = "another process is committing or aborting this job just now"
                 raise DatasetError(describe(what, Place(file=self._root))) from None
+            except FileNotFoundError:  # over since
+                self._check_open()
         lease.join_job(self._filesystem, self.hidden, "commit")
         self._look_again()
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import pyarrow.fs as pafs
 
 from tfpetastorm.errors import DatasetError, Place, describe
-from tfpetastorm.storage.atomic import open_new, replace_file
+from tfpetastorm.storage.atomic import replace_file
 from tfpetastorm.storage.filesystem import is_local, join
 from tfpetastorm.storage.retrying import retried
 from tfpetastorm.storage.stores import TROUBLE
@@ -52,7 +52,8 @@ def check_open(filesystem: pafs.FileSystem, folder: str) -> None:
 
 def renew(filesystem: pafs.FileSystem, folder: str, name: str) -> None:
     """Give a sign of life in a job's folder. name: of who gives it."""
-    with open_new(filesystem, join(folder, ALIVE + name)) as file:
+    # Not so as to make the folder again: the job may be over.
+    with filesystem.open_output_stream(join(folder, ALIVE + name), compression=None) as file:
         file.write(b"1")
 
 
