@@ -266,7 +266,7 @@ def test_what_was_decoded_is_encoded_again(spark: Any, path: Path, tmp_path: Pat
 def sparks(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What Spark itself can read."""
     schema = tps.Unischema("OfSpark", [SCHEMA.fields[name] for name in OF_SPARK])
-    return write(tmp_path_factory.mktemp("stored") / "d", schema, partition_by=["place"])
+    return write(tmp_path_factory.mktemp("stored") / "d%20 {ü}[1]", schema, partition_by=["place"])
 
 
 def test_sql_over_the_parquet_then_decoded(spark: Any, sparks: Path) -> None:
@@ -322,5 +322,14 @@ def test_columns_that_files_have_gained(spark: Any, tmp_path: Path) -> None:
     frame = stored_dataframe(spark, tmp_path.as_uri())
     assert sorted(map(tuple, frame.collect())) == [(1, None), (2, "x")]
     assert sorted(map(tuple, dataset_as_dataframe(spark, tmp_path).collect())) == [(1, None), (2, "x")]
-    one = stored_dataframe(spark, (tmp_path / "2.parquet").as_uri())
-    assert list(map(tuple, one.collect())) == [(2, "x")]
+    for one in (tmp_path / "2.parquet", str(tmp_path / "2.parquet"), (tmp_path / "2.parquet").as_uri()):
+        assert list(map(tuple, stored_dataframe(spark, one).collect())) == [(2, "x")]
+
+
+def test_what_spark_calls_a_dataset_may_be_another_name(spark: Any, sparks: Path, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(sparks)
+    frame = stored_dataframe(spark, sparks, ["id"], spark_url=(tmp_path / "link").as_uri())
+    assert frame.count() == ROWS
+    assert {file.partition("/link/")[1] for file in frame.inputFiles()} == {"/link/"}
+    file = next(sparks.glob("place=01/*.parquet"))
+    assert {row.place for row in stored_dataframe(spark, file).collect()} == {"01"}

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
+from urllib.parse import unquote
 
 import numpy as np
 import pyarrow as pa
@@ -26,6 +27,7 @@ from tfpetastorm.schema.spark_types import spark_types
 from tfpetastorm.schema.unischema import Unischema
 from tfpetastorm.spark.decoded_arrow import decoded_type, spark_type_of, to_arrow
 from tfpetastorm.storage.dataset import StoredDataset
+from tfpetastorm.storage.filesystem import is_local
 from tfpetastorm.storage.opening import open_dataset
 from tfpetastorm.storage.statistics import prune
 
@@ -120,34 +122,43 @@ def decode_frame(
 
 
 def stored_dataframe(
-    spark: Any, dataset_url: Any, schema_fields: Iterable[Any] | None = None, *, view: str | None = None
+    spark: Any,
+    dataset_url: Any,
+    schema_fields: Iterable[Any] | None = None,
+    *,
+    view: str | None = None,
+    spark_url: str | None = None,
 ) -> Any:
     """The Parquet of a dataset as Spark reads it: scalars to be asked for by SQL, fields with other codecs as the bytes
     they are stored as. Only files that belong to the dataset, whatever else lies there; fields in folder names have the
     type that the schema says.
 
-    dataset_url: of one folder or file, a URL that both pyarrow and Spark know. schema_fields: as in
-    `dataset_as_dataframe`. view: a name that SQL shall know it by, in this session.
+    dataset_url: of one folder or file. schema_fields: as in `dataset_as_dataframe`. view: a name that SQL shall know it
+    by, in this session. spark_url: what Spark calls the same folder or file, such as s3a://bucket/set; unless told it
+    is `dataset_url`, without credentials and query, for which Spark has settings of its own.
 
     Raises what `open_dataset` raises, and SchemaError for an unknown field.
     """
     if not isinstance(dataset_url, (str, os.PathLike)):
         raise OptionError(f"stored_dataframe takes the URL of one folder or file, not {type(dataset_url).__name__}.")
-    frame, _ = stored_columns(spark, os.fspath(dataset_url), schema_fields)
+    frame, _ = stored_columns(spark, os.fspath(dataset_url), schema_fields, spark_url)
     if view is not None:
         frame.createOrReplaceTempView(view)
     return frame
 
 
-def stored_columns(spark: Any, url: str, schema_fields: Iterable[Any] | None) -> tuple[Any, Unischema]:
+def stored_columns(
+    spark: Any, url: str, schema_fields: Iterable[Any] | None, spark_url: str | None = None
+) -> tuple[Any, Unischema]:
     """The frame of `stored_dataframe`, and the schema of its fields."""
     stored = open_dataset(url, sidecar="never")
     schema = stored.schema if schema_fields is None else stored.schema.create_schema_view(schema_fields)
-    base = url.rstrip("/")
-    single = len(stored.files) == 1 and base.endswith("/" + stored.files[0].name)
+    base = _for_spark(stored, url) if spark_url is None else spark_url.rstrip("/")
+    if len(stored.files) == 1:
+        base = base.removesuffix("/" + stored.files[0].name)
     # Only listed files are data. One path a file; the base keeps the fields that folders hold.
-    paths = [_unglobbed(base) if single else _unglobbed(f"{base}/{file.name}") for file in stored.files]
-    reader = spark.read if single else spark.read.option("basePath", base)
+    paths = [_unglobbed(f"{base}/{file.name}") for file in stored.files]
+    reader = spark.read.option("basePath", base)
     if any(kinds != stored.arrow_schemas[0] for kinds in stored.arrow_schemas[1:]):
         reader = reader.option("mergeSchema", "true")
     frame = reader.parquet(*paths)
@@ -157,6 +168,18 @@ def stored_columns(spark: Any, url: str, schema_fields: Iterable[Any] | None) ->
     return frame.select(
         *(quoted(*stored.column_paths.get(name, (name,))).alias(name) for name in schema.fields)
     ), schema
+
+
+def _for_spark(stored: StoredDataset, url: str) -> str:
+    """A dataset's URL as Hadoop writes it: nothing quoted, and without what only pyarrow understands."""
+    if is_local(stored.filesystem):
+        return f"file://{stored.root}"
+    scheme, _, rest = url.partition("://")
+    host, slash, path = rest.partition("?")[0].rstrip("/").partition("/")
+    if not scheme.lower().startswith(("abfs", "wasb")):
+        # There the part before the "@" is an address.
+        host = host.rpartition("@")[2]
+    return f"{scheme}://{host}{slash}{unquote(path)}"
 
 
 def quoted(*path: str) -> Any:
