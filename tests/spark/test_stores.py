@@ -10,7 +10,7 @@ import pytest
 
 import tfpetastorm as tps
 from benchmarks.s3_server import S3Server
-from tfpetastorm.spark import dataset_as_dataframe
+from tfpetastorm.spark import dataset_as_dataframe, stored_dataframe
 
 pytestmark = [
     pytest.mark.slow,
@@ -75,6 +75,11 @@ def test_no_credentials_are_told(spark: Any, url: str, server: S3Server, capfd: 
         told.append(str(caught.value))
         with pytest.raises(Exception, match="data/set") as caught:
             tps.build_rowgroup_index(url, spark, [tps.SingleFieldIndexer("label", "label")])
+        told.append(str(caught.value))
+        # This Spark knows no S3: it says so, of the URL that it was handed.
+        server.faults()
+        with pytest.raises(Exception, match="s3") as caught:
+            stored_dataframe(spark, url)
         told.append(str(caught.value))
     finally:
         server.faults()
