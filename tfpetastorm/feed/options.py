@@ -23,6 +23,10 @@ from tfpetastorm.read.spec import ReadSpec
 from tfpetastorm.read.transform import Transform
 from tfpetastorm.schema.unischema import Unischema
 from tfpetastorm.storage.dataset import StoredDataset
+from tfpetastorm.storage.filesystem import is_local
+
+#: Footers sent to each worker process; of larger datasets it asks the store for those it needs.
+_FOOTER_BYTES = 16 << 20
 
 
 def specify(
@@ -65,7 +69,10 @@ def specify(
     by = "row" if part is None else part.by
     if by not in ("row", "row_group") and (by not in schema.fields or schema.fields[by].shape):
         raise OptionError(f'split by={by!r} is neither "row", "row_group" nor a scalar field.')
-    source = Source(stored.filesystem, stored.inventory, stored.column_paths, stored.partition_fields)
+    footers = None
+    if not is_local(stored.filesystem) and sum(len(footer.raw) for footer in stored.footers) <= _FOOTER_BYTES:
+        footers = tuple(footer.raw for footer in stored.footers)
+    source = Source(stored.filesystem, stored.inventory, stored.column_paths, stored.partition_fields, footers)
     spec = ReadSpec(
         source,
         schema,

@@ -19,6 +19,7 @@ from tfpetastorm.errors import DamagedDataError, DatasetChangedError, Place, des
 from tfpetastorm.read.files import OpenFiles
 from tfpetastorm.schema.codecs import arrow_type
 from tfpetastorm.schema.field import UnischemaField
+from tfpetastorm.storage.footers import parse_footer
 from tfpetastorm.storage.inventory import Inventory
 
 #: Row groups kept at hand while they are read in slices; several workers may be at the borders of two of them.
@@ -33,13 +34,15 @@ class Source:
     """What a fetch needs to know of a dataset, small enough to send to a worker process.
 
     column_paths: for each stored field, the path of struct members that leads to it. partitions: the fields that
-    folder names hold, each with its value in every file.
+    folder names hold, each with its value in every file. footers: of every file, as stored, so that worker processes
+    need not ask a store for them again; None if they are many, or at hand without a request.
     """
 
     filesystem: pafs.FileSystem
     inventory: Inventory
     column_paths: Mapping[str, tuple[str, ...]]
     partitions: Mapping[str, tuple[Any, ...]]
+    footers: tuple[bytes, ...] | None = None
 
     def place(self, row_group: int, row: int | None = None, field: str | None = None) -> Place:
         """Where a row group is, by its index in the inventory."""
@@ -63,7 +66,7 @@ class Fetcher:
 
     def __init__(self, source: Source, metadata: Callable[[int], pq.FileMetaData] | None = None) -> None:
         self._source = source
-        self._files = OpenFiles(source.filesystem, source.inventory, metadata)
+        self._files = OpenFiles(source.filesystem, source.inventory, metadata or _parsed(source.footers))
         self._lock = threading.Lock()
         # With the rows that no slice has taken yet: those are outside the budget and should not stay.
         self._at_hand: OrderedDict[tuple[int, tuple[str, ...]], tuple[Future[Fetched], int]] = OrderedDict()
@@ -133,12 +136,11 @@ class Fetcher:
         if stored:
             paths = {field.name: source.column_paths.get(field.name, (field.name,)) for field in stored}
             try:
-                file = self._files.open(file_index, _texts(stored))
-                table, spent = file.read(ordinal, {".".join(path) for path in paths.values()})
+                with self._files.lent(file_index, _texts(stored)) as file:
+                    table, spent = file.read(ordinal, {".".join(path) for path in paths.values()})
             except FileNotFoundError as error:
                 raise self._damaged("A file is missing", row_group, error) from error
             except (OSError, pa.ArrowException) as error:
-                self._files.forget(file_index)
                 raise self._damaged("A row group can't be read", row_group, error) from error
             if table.num_rows != rows:
                 raise DatasetChangedError(
@@ -162,6 +164,10 @@ class Fetcher:
         # Arrow's messages run over several lines.
         reason = " ".join(str(error).split()).rstrip(".")
         return DamagedDataError(describe(f"{what}: {reason}", self._source.place(row_group), remedy=remedy))
+
+
+def _parsed(footers: tuple[bytes, ...] | None) -> Callable[[int], pq.FileMetaData] | None:
+    return None if footers is None else lambda file: parse_footer(footers[file]).metadata
 
 
 def _texts(fields: list[UnischemaField]) -> tuple[str, ...]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import pyarrow as pa
 import pyarrow.fs as pafs
@@ -18,8 +20,8 @@ from tfpetastorm.storage.inventory import DataFile, Inventory
 from tfpetastorm.storage.range_reader import RangeReader, Requests
 from tfpetastorm.storage.ranges import chunk_ranges
 
-#: Parquet files kept open by each thread. Row groups of one file mostly follow each other.
-_OPEN_FILES = 8
+#: Parquet files kept open while nobody reads them. Row groups of one file mostly follow each other.
+_OPEN_FILES = 64
 
 #: Files on stores that are known to be there and what size they have, which is a request each. They hold no connection.
 _KNOWN_FILES = 4096
@@ -29,6 +31,10 @@ _THRIFT_LIMIT = 2**31 - 1
 
 #: A dictionary page with at most this many bytes a row of the whole chunk: the column really is dictionary-coded.
 _DICTIONARY_BYTES_A_ROW = 5
+
+
+#: A file's index in the inventory, and its columns of text.
+_Key: TypeAlias = "tuple[int, tuple[str, ...]]"
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +60,7 @@ class OpenFile:
 
 
 class OpenFiles:
-    """The files of a dataset, opened when they are needed. Threads may share one; each keeps its own Parquet files.
+    """The files of a dataset, opened when needed. Threads may share one; an open file is lent to one at a time.
 
     metadata: gives the footer of a file by its index, if it is at hand, so that it is not read again.
     """
@@ -68,26 +74,49 @@ class OpenFiles:
         self._filesystem = filesystem
         self._inventory = inventory
         self._metadata = metadata
-        self._local = threading.local()
         self._lock = threading.Lock()
         self._requests = Requests()
+        # Those that nobody reads, the one used last at the end. Kept here and not by thread: TensorFlow's threads lose
+        # their locals at the end of each call, and a file of pyarrow's that is written in Python, freed then, waits for
+        # the lock that its own thread holds.
+        self._idle: list[tuple[_Key, OpenFile]] = []
         self._readers: OrderedDict[int, RangeReader] = OrderedDict()
         self._footers: OrderedDict[int, pq.FileMetaData] = OrderedDict()
 
-    def open(self, file_index: int, texts: tuple[str, ...]) -> OpenFile:
-        """A file by its index in the inventory. texts: its columns of text, which stay dictionaries where the file has
-        them so.
+    @contextmanager
+    def lent(self, file_index: int, texts: tuple[str, ...]) -> Iterator[OpenFile]:
+        """A file by its index in the inventory, within a `with` block. texts: its columns of text, which stay
+        dictionaries where the file has them so.
 
-        Raises DatasetChangedError if it has another size than it had, StoreError if a store fails; FileNotFoundError,
-        OSError or pyarrow's exceptions if it can't be opened.
+        After an exception the file is opened anew the next time. Raises DatasetChangedError if it has another size than
+        it had, StoreError if a store fails; FileNotFoundError, OSError or pyarrow's exceptions if it can't be opened.
         """
-        files: OrderedDict[tuple[int, tuple[str, ...]], OpenFile] | None = getattr(self._local, "files", None)
-        if files is None:
-            files = self._local.files = OrderedDict()
         key = (file_index, texts)
-        if key in files:
-            files.move_to_end(key)
-            return files[key]
+        with self._lock:
+            place = next((i for i, (other, _) in enumerate(self._idle) if other == key), None)
+            file = None if place is None else self._idle.pop(place)[1]
+        try:
+            if file is None:
+                file = self._open(file_index, texts)
+            yield file
+        except BaseException:
+            self._forget(file_index)
+            raise
+        with self._lock:
+            self._idle.append((key, file))
+            surplus = self._idle[:-_OPEN_FILES]
+            del self._idle[:-_OPEN_FILES]
+        del surplus  # closed out of the lock
+
+    def close(self) -> None:
+        """Lets go of all files; a later `lent` opens them again."""
+        with self._lock:
+            idle, self._idle = self._idle, []
+            self._readers.clear()
+        del idle
+        self._requests.close()
+
+    def _open(self, file_index: int, texts: tuple[str, ...]) -> OpenFile:
         data_file = self._inventory.files[file_index]
         if is_local(self._filesystem):
             handle, ranged = self._filesystem.open_input_file(data_file.path), None
@@ -103,26 +132,15 @@ class OpenFiles:
             thrift_string_size_limit=_THRIFT_LIMIT,
             thrift_container_size_limit=_THRIFT_LIMIT,
         )
-        files[key] = OpenFile(parquet, ranged)
-        while len(files) > _OPEN_FILES:
-            files.popitem(last=False)
-        return files[key]
+        return OpenFile(parquet, ranged)
 
-    def forget(self, file_index: int) -> None:
-        """Open a file anew the next time, on this thread."""
-        files = getattr(self._local, "files", {})
-        for key in [key for key in files if key[0] == file_index]:
-            del files[key]
+    def _forget(self, file_index: int) -> None:
         with self._lock:
+            idle = self._idle
+            self._idle = [one for one in idle if one[0][0] != file_index]
             self._readers.pop(file_index, None)
             self._footers.pop(file_index, None)
-
-    def close(self) -> None:
-        """Lets go of all files; a later `open` opens them again."""
-        self._local = threading.local()
-        with self._lock:
-            self._readers.clear()
-        self._requests.close()
+        del idle
 
     def _reader(self, file_index: int, data_file: DataFile) -> RangeReader:
         with self._lock:
@@ -137,14 +155,13 @@ class OpenFiles:
         return known
 
     def _footer(self, file_index: int, handle: pa.NativeFile) -> pq.FileMetaData:
-        found = self._metadata(file_index) if self._metadata is not None else None
-        if found is not None:
-            return found
         with self._lock:
             found = self._footers.get(file_index)
         if found is None:
-            limits = {"thrift_string_size_limit": _THRIFT_LIMIT, "thrift_container_size_limit": _THRIFT_LIMIT}
-            found = pq.ParquetFile(handle, **limits).metadata
+            found = self._metadata(file_index) if self._metadata is not None else None
+            if found is None:
+                limits = {"thrift_string_size_limit": _THRIFT_LIMIT, "thrift_container_size_limit": _THRIFT_LIMIT}
+                found = pq.ParquetFile(handle, **limits).metadata
             with self._lock:
                 self._footers[file_index] = found
                 while len(self._footers) > _OPEN_FILES:
