@@ -243,7 +243,7 @@ def _throughput(options: argparse.Namespace) -> None:
             fields=fields or None,
             where=where,
             pool="inline" if options.pool == "dummy" else options.pool,
-            workers=options.count,
+            workers=options.workers,
             shuffle=options.shuffle,
             batch_size=options.batch_size,
             warmup_cycles=options.warmup_cycles,
