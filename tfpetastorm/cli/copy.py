@@ -8,6 +8,7 @@ from typing import Any
 from tfpetastorm.cli.condition import conditions
 from tfpetastorm.cli.shared import bar, count, open_stored, parts, say
 from tfpetastorm.cli.text import printable
+from tfpetastorm.redaction import redact
 from tfpetastorm.upkeep.copying import copy_dataset
 
 #: petastorm's options that only Spark or its HDFS drivers need.
@@ -72,6 +73,6 @@ def _copy(options: argparse.Namespace) -> None:
         )
     of = f" of {copied.source_rows:,}" if copied.rows < copied.source_rows else ""
     print(
-        f"{printable(options.target)}: {copied.rows:,}{of} rows in {copied.row_groups:,} row groups, "
+        f"{printable(redact(options.target))}: {copied.rows:,}{of} rows in {copied.row_groups:,} row groups, "
         f"{copied.files:,} {'file' if copied.files == 1 else 'files'}"
     )

@@ -15,6 +15,7 @@ from rich.text import Text
 from tfpetastorm.cli.shared import bar, page, say
 from tfpetastorm.cli.text import printable
 from tfpetastorm.errors import OptionError
+from tfpetastorm.redaction import redact
 from tfpetastorm.schema.unischema import Unischema
 from tfpetastorm.upkeep.checking import ASPECTS, ROWS, Report, check_dataset, repair_metadata
 from tfpetastorm.upkeep.metadata import generate_metadata
@@ -79,7 +80,7 @@ def _run(options: argparse.Namespace) -> int:
     can = "petastorm can read it" if made.petastorm else "petastorm can't read it"
     files = "1 file" if made.files == 1 else f"{made.files:,} files"
     print(
-        f"{printable(options.url)}: {len(made.schema)} fields, {files}, {made.row_groups:,} row groups, "
+        f"{printable(redact(options.url))}: {len(made.schema)} fields, {files}, {made.row_groups:,} row groups, "
         f"{made.rows:,} rows; {_ORIGINS[made.origin]}; {can}"
     )
     return 0

@@ -15,6 +15,7 @@ from rich.progress import Progress
 
 from tfpetastorm.cli.text import printable
 from tfpetastorm.errors import OptionError
+from tfpetastorm.redaction import redact_text
 from tfpetastorm.storage.dataset import StoredDataset
 from tfpetastorm.storage.opening import open_dataset
 
@@ -94,4 +95,4 @@ def show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
 
 def say(what: str, message: str) -> None:
     """One line on stderr. what: "error" or "warning"."""
-    print(f"tfpetastorm: {what}: {printable(' '.join(message.split()))}", file=sys.stderr)
+    print(f"tfpetastorm: {what}: {printable(redact_text(' '.join(message.split())))}", file=sys.stderr)

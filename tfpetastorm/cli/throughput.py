@@ -25,6 +25,7 @@ from tfpetastorm.cli.usage import Usage, Watch
 from tfpetastorm.errors import OptionError
 from tfpetastorm.feed.elements import SourceStats
 from tfpetastorm.pool.options import PoolOptions, available_cores
+from tfpetastorm.redaction import redact
 
 METHODS = ("make_dataset", "make_reader", "make_batch_reader")
 #: So many rows are taken between two looks at the clock.
@@ -255,7 +256,7 @@ def _throughput(options: argparse.Namespace) -> None:
         print(json.dumps(found.to_json(), indent=2))
     else:
         with page() as console:
-            show_throughput(found, str(options.url), console)
+            show_throughput(found, redact(str(options.url)), console)
 
 
 def show_throughput(found: Throughput, url: str, console: Console) -> None:
