@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from tfpetastorm.errors import Place, StoreError, describe
 from tfpetastorm.redaction import scrub, secrets_of_options
+
+_T = TypeVar("_T")
 
 #: Their clients in TensorFlow try again for half a minute and longer by themselves: nobody should try those again.
 _PATIENT = ("s3", "gs")
@@ -22,20 +23,17 @@ _KINDS: dict[int, type[Exception]] = {
 }
 
 
-@contextmanager
-def pythons_errors(scheme: str, path: str) -> Iterator[None]:
-    """Within it, what TensorFlow raises comes out as FileNotFoundError, PermissionError, … or OSError; as StoreError
-    where a store's client has tried long enough. scheme, path: the file asked for."""
-    raised = None
+def asked(scheme: str, path: str, call: Callable[[], _T]) -> _T:
+    """What `call` returns; what TensorFlow raises comes as FileNotFoundError, PermissionError, … or OSError, and as
+    StoreError where a store's client has tried long enough. scheme, path: the file in question."""
     try:
-        yield
+        return call()
     except Exception as error:
         if not _is_tensorflows(error):
             raise
         raised = _as_pythons(error, scheme, path)
     # Outside of the handling: the first error, with all it tells, must not be shown as the context of the second.
-    if raised is not None:
-        raise raised
+    raise raised
 
 
 def _is_tensorflows(error: Exception) -> bool:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeAlias
 
-from tfpetastorm.storage.gfile_errors import pythons_errors
+from tfpetastorm.storage.gfile_errors import asked
 
 #: Gives a new `tf.io.gfile.GFile` of the file.
 Open: TypeAlias = "Callable[[], Any]"
@@ -63,13 +64,16 @@ class RangeFile(_File):
         if not wanted:
             # Never asked of the store: some of TensorFlow's drivers break on an empty range.
             return b""
-        with pythons_errors(*self._of), self._open() as file:
+        found = asked(*self._of, partial(self._fetched, wanted))
+        self._at += len(found)
+        return found
+
+    def _fetched(self, size: int) -> bytes:
+        with self._open() as file:
             # To go to the start would be another request.
             if self._at:
                 file.seek(self._at)
-            found = bytes(file.read(wanted))
-        self._at += len(found)
-        return found
+            return bytes(file.read(size))
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         """Go to an offset from the start, from here or from the end."""
@@ -87,14 +91,12 @@ class StreamFile(_File):
     def __init__(self, open_file: Open, size: int, scheme: str, path: str) -> None:
         super().__init__(open_file, scheme, path)
         self._left = size
-        with pythons_errors(*self._of):
-            self._file = open_file()
+        self._file = asked(*self._of, open_file)
 
     def read(self, size: int | None = -1) -> bytes:
         """The next `size` bytes, fewer at the end of the file; all that is left if size is negative."""
         wanted = self._left if size is None or size < 0 else min(size, self._left)
-        with pythons_errors(*self._of):
-            found = bytes(self._file.read(wanted)) if wanted else b""
+        found = bytes(asked(*self._of, partial(self._file.read, wanted))) if wanted else b""
         self._left -= len(found)
         return found
 
@@ -113,16 +115,14 @@ class WrittenFile(_File):
     def __init__(self, open_file: Open, scheme: str, path: str) -> None:
         super().__init__(open_file, scheme, path)
         self._size = 0
-        with pythons_errors(*self._of):
-            self._file = open_file()
-            # Opened by its first byte only, a file of none would never be there.
-            self._file.write(b"")
+        self._file = asked(*self._of, open_file)
+        # Opened by its first byte only, a file of none would never be there.
+        asked(*self._of, partial(self._file.write, b""))
 
     def write(self, data: Any) -> int:
         """Add bytes."""
         found = bytes(data)
-        with pythons_errors(*self._of):
-            self._file.write(found)
+        asked(*self._of, partial(self._file.write, found))
         # Not all filesystems of TensorFlow tell where they are.
         self._size += len(found)
         return len(found)
@@ -135,5 +135,4 @@ class WrittenFile(_File):
         """Make the file complete."""
         if not self.closed:
             super().close()
-            with pythons_errors(*self._of):
-                self._file.close()
+            asked(*self._of, self._file.close)

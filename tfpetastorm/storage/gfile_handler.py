@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +15,7 @@ import pyarrow.fs as pafs
 from tfpetastorm.errors import DatasetError, MissingPackageError, OptionError
 from tfpetastorm.redaction import redact
 from tfpetastorm.storage.gfile import gfile, schemes, why_not
-from tfpetastorm.storage.gfile_errors import pythons_errors
+from tfpetastorm.storage.gfile_errors import asked
 from tfpetastorm.storage.gfile_files import RangeFile, StreamFile, WrittenFile
 
 #: Filesystems with folders of their own, and renames that show a file whole or not at all.
@@ -111,8 +112,8 @@ class GfileHandler(pafs.FileSystemHandler):
         return self._module
 
     def _ask(self, function: str, path: str, *others: str, **options: Any) -> Any:
-        with pythons_errors(self.scheme, path):
-            return getattr(self._gfile(), function)(*map(self._url, (path, *others)), **options)
+        call = partial(getattr(self._gfile(), function), *map(self._url, (path, *others)), **options)
+        return asked(self.scheme, path, call)
 
     def _open(self, path: str, mode: str) -> Callable[[], Any]:
         return partial(self._gfile().GFile, self._url(path), mode)
@@ -149,10 +150,17 @@ class GfileHandler(pafs.FileSystemHandler):
 
     def _is_folder(self, path: str) -> bool:
         """Whether there really is a folder: to TensorFlow's memory, "a" is one if there is a file "ab/c"."""
-        if self.scheme != "ram" or not path.strip("/"):
+        path = path.rstrip("/")
+        if self.scheme != "ram" or not path:
             return True
-        inside = self._names([path])
-        return not inside or any(self._info(one).type != _MISSING for one in inside)
+        # One that was made is in the folder above; one that only files tell of has some that are there.
+        above = path[: path.rfind("/") + 1]
+        try:
+            if path in self._names([above]):
+                return True
+        except FileNotFoundError:
+            return False
+        return any(self._info(one).type != _MISSING for one in self._names([path]))
 
     def _names(self, folders: list[str]) -> list[str]:
         """The paths of all that is in these folders."""
@@ -190,7 +198,18 @@ class GfileHandler(pafs.FileSystemHandler):
         """Delete a folder and what is in it."""
         if self._info(path).type != _FOLDER:
             raise FileNotFoundError(path)
-        self._ask("rmtree", path)
+        self._delete_folder(path)
+
+    def _delete_folder(self, path: str) -> None:
+        if self.scheme != "ram":
+            self._ask("rmtree", path)
+            return
+        # TensorFlow's own way stumbles over what it wrongly lists.
+        inside = self.get_file_info_selector(pafs.FileSelector(path, recursive=True))
+        for name in [*sorted((info.path for info in inside), reverse=True), path]:
+            # A folder that only its files told of is gone with them.
+            with contextlib.suppress(FileNotFoundError):
+                self._ask("remove", name)
 
     def delete_dir_contents(self, path: str, missing_dir_ok: bool = False) -> None:
         """Delete what is in a folder."""
@@ -200,7 +219,10 @@ class GfileHandler(pafs.FileSystemHandler):
         if kind != _FOLDER:
             raise FileNotFoundError(path)
         for info in self.get_file_info(self._names([path])):
-            self._ask("rmtree" if info.type == _FOLDER else "remove", info.path)
+            if info.type == _FOLDER:
+                self._delete_folder(info.path)
+            else:
+                self._ask("remove", info.path)
 
     def delete_root_dir_contents(self) -> None:
         """Never done: nobody wants to delete all that a store holds."""
@@ -252,6 +274,9 @@ class GfileHandler(pafs.FileSystemHandler):
     def open_output_stream(self, path: str, metadata: Any) -> pa.NativeFile:
         """A file to write; its folder is made."""
         self._make_parent(path)
+        if self.scheme == "ram" and self._info(path).type == _FILE:
+            # TensorFlow's memory adds to a file that it should write anew.
+            self._ask("remove", path)
         return pa.PythonFile(WrittenFile(self._open(path, "wb"), self.scheme, path), mode="w")
 
     def open_append_stream(self, path: str, metadata: Any) -> pa.NativeFile:
