@@ -12,7 +12,7 @@ import pytest
 
 import tfpetastorm as tps
 from benchmarks.s3_server import S3Server
-from tests.storage.helpers import SCHEMA, ids_of
+from tests.storage.helpers import SCHEMA, ids_of, row
 from tests.storage.jobs import begin, fill, fill_and_die, part_of
 from tfpetastorm.errors import DatasetError, PoolError, StoreError
 
@@ -57,10 +57,10 @@ def test_processes_write_and_another_commits(s3: S3Server, place: Place) -> None
 
 def test_a_job_that_is_aborted_leaves_nothing(s3: S3Server, place: Place) -> None:
     url, options = place
-    with begin(url, **options) as job:
+    with begin(url, row_group_rows=1, **options) as job:
         part_of(job, 0, range(5))
-        late = job.writer(1)
-        late.write({"id": 1, "points": [[0, 0]]})
+        late = job.writer(1, workers=0)
+        late.write_batch({name: [row(1)[name]] for name in SCHEMA.fields})
         assert objects(s3)
     with pytest.raises(DatasetError, match="this job of several writers is over"):
         late.close()

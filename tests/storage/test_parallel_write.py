@@ -307,6 +307,19 @@ def test_a_writer_is_refused_by_a_job_that_committed_meanwhile(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("store", [False, True])
+def test_an_aborted_writer_deletes_its_files_at_once(tmp_path: Path, store: bool) -> None:
+    filesystem = pafs.SubTreeFileSystem(str(tmp_path), pafs.LocalFileSystem()) if store else None
+    job = begin("d" if store else tmp_path / "d", filesystem=filesystem, row_group_rows=1, file_rows=1)
+    before = {path for path in (tmp_path / "d").rglob("*") if path.is_file()}
+    with pytest.raises(ZeroDivisionError), job.writer(0, workers=0) as writer:
+        writer.write_batch({name: [row(1)[name], row(2)[name]] for name in SCHEMA.fields})
+        assert len(list((tmp_path / "d").rglob("part-*"))) == 2
+        _ = 1 / 0
+    assert {path for path in (tmp_path / "d").rglob("*") if path.is_file()} == before
+    job.abort()
+
+
+@pytest.mark.parametrize("store", [False, True])
 @pytest.mark.parametrize("end", ["commit", "abort", "lease"])
 def test_a_writer_that_outlives_its_job_fails_and_leaves_nothing(tmp_path: Path, end: str, store: bool) -> None:
     write(tmp_path / "d", range(2))
