@@ -285,6 +285,37 @@ def test_sql_over_the_parquet_then_decoded(spark: Any, sparks: Path) -> None:
     assert values(few) == [[row[0], row[place["image"]]] for row in sorted(wanted)]
 
 
+@pytest.mark.parametrize("who", ["writer", "spark"])
+def test_instants_are_the_same_in_every_zone(spark: Any, tmp_path: Path, who: str) -> None:
+    """Spark shows instants in the session's zone; what is decoded is as stored."""
+    fields = [tps.UnischemaField("id", np.int64), tps.UnischemaField("when", "datetime64[us]", nullable=True)]
+    schema = tps.Unischema("Times", fields)
+    times = [
+        dt.datetime(1969, 12, 31, 23, 59, 59, 999999),
+        None,
+        dt.datetime(2020, 3, 29, 1, 30),
+        dt.datetime(1883, 1, 1),
+    ]
+    zone = spark.conf.get("spark.sql.session.timeZone")
+    spark.conf.set("spark.sql.session.timeZone", "America/New_York")
+    try:
+        if who == "writer":
+            with tps.DatasetWriter(tmp_path / "d", schema) as writer:
+                for number, time in enumerate(times):
+                    writer.write({"id": number, "when": None if time is None else np.datetime64(time, "us")})
+        else:
+            given = spark.createDataFrame(list(enumerate(times)), "id long, when timestamp_ntz").coalesce(1)
+            url = (tmp_path / "d").as_uri()
+            with materialize_dataset(spark, url, schema):
+                encode_frame(given, schema).write.parquet(url)
+        expected = list(enumerate(times))
+        assert list(map(tuple, dataset_as_dataframe(spark, tmp_path / "d").collect())) == expected
+        stored = stored_dataframe(spark, (tmp_path / "d").as_uri())
+        assert sorted(map(tuple, decode_frame(stored, schema).collect())) == expected
+    finally:
+        spark.conf.set("spark.sql.session.timeZone", zone)
+
+
 def test_only_listed_files_are_data_and_folders_keep_their_type(spark: Any, sparks: Path) -> None:
     stray = next(sparks.glob("place=01/*.parquet"))
     (stray.parent / "stray.parquet").write_bytes(stray.read_bytes())

@@ -50,7 +50,7 @@ def url(server: S3Server, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def test_sparks_workers_connect_for_themselves(spark: Any, url: str, server: S3Server) -> None:
-    server.faults(latency=0.01, fail_every=7)
+    server.faults(latency=0.01, fail_every=13)
     rows = dataset_as_dataframe(spark, url, partitions=3).collect()
     assert [(row.id, row.label, row.x) for row in rows] == [(i, f"l{i // 7}", [float(i)] * 3) for i in range(60)]
     on_filesystem = dataset_as_dataframe(spark, "data/set", ["id"], filesystem=server.fsspec(), where=[("id", "<", 7)])

@@ -245,15 +245,16 @@ def make_spark_converter(
 
     It gets a folder in the one that Spark's configuration names (`SparkDatasetConverter.PARENT_CACHE_DIR_URL_CONF`, a
     URL that every process sees), and is deleted when the program ends, or by `delete()`. Vectors of `pyspark.ml` and
-    `pyspark.mllib` become arrays.
+    `pyspark.mllib` become arrays, also within arrays and structs.
 
     df: a DataFrame; or the URL or path of Parquet files, which are taken as they are (the other arguments then have no
     effect). parquet_row_group_size_bytes: of row groups. compression_codec: "snappy", "gzip", "lz4", "lz4_raw", "zstd",
-    or None for none. dtype: "float32" or "float64" gives all floats, in arrays too, that precision; None keeps each
-    its own. float64 that becomes float32 is warned of.
+    or None for none. dtype: "float32" or "float64" gives all floats, in arrays and structs too, that precision; None
+    keeps each its own. float64 that becomes float32 is warned of.
 
     Raises OptionError (a ValueError) for options that can't work, or if the configuration names no folder;
-    MissingPackageError without pyspark. Warns of files that are too small to be read fast.
+    MissingPackageError without pyspark. Warns of files that are too small to be read fast, and of columns that no
+    reader has a field for.
     """
     as_it_is = isinstance(df, (str, os.PathLike))
     if as_it_is:
