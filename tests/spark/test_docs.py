@@ -15,6 +15,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
     pytest.mark.filterwarnings("ignore::DeprecationWarning:pyspark"),
     pytest.mark.filterwarnings("ignore::FutureWarning:pyspark"),
+    pytest.mark.filterwarnings("ignore:.*shuffle=True.*:UserWarning"),
     # Spark 3 does not bound row groups by rows, and examples have small files.
     pytest.mark.filterwarnings("ignore:This version of Spark:tfpetastorm.errors.DatasetWarning"),
     pytest.mark.filterwarnings("ignore:The median size:tfpetastorm.errors.DatasetWarning"),
