@@ -198,7 +198,12 @@ def _by_fsspecs_url(url: str, shown: str, problem: str) -> Location:
         reasons = [scrub(str(error), secrets_of_url(url)), f"pyarrow says: {problem}" if problem else ""]
         text = f"can't open {shown}: {'; '.join(filter(None, reasons))}. Check the URL, or give filesystem=."
     else:
-        return Location(on_fsspec(filesystem), (_trim(str(path)),), shown)
+        userinfo = url.partition("://")[2].rpartition("@")[0]
+        if ":" not in userinfo or userinfo not in str(path) or "://" in str(path):
+            return Location(on_fsspec(filesystem), (_trim(str(path)),), shown)
+        text = (
+            f"the driver of {shown} takes no credentials from a URL. Give filesystem=, or storage_options= to a reader."
+        )
     raise DatasetError(text)
 
 

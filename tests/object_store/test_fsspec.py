@@ -1,0 +1,169 @@
+"""fsspec's filesystems as `pyarrow.fs` has them, on a real server: exact ranges, nothing stale, few requests."""
+
+from __future__ import annotations
+
+import io
+import pickle
+
+import fsspec
+import pyarrow as pa
+import pyarrow.fs as pafs
+import pytest
+from fsspec.implementations.arrow import ArrowFSWrapper
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from benchmarks.s3_server import S3Server
+from tfpetastorm.storage.filesystem import resolve
+
+CONTENT = bytes(range(256)) * 2000
+
+
+def opened(s3: S3Server, path: str = "data/a/b.bin") -> tuple[pafs.FileSystem, str]:
+    location = resolve(path, s3.fsspec())
+    return location.filesystem, location.paths[0]
+
+
+def put(s3: S3Server, path: str = "data/a/b.bin", content: bytes = CONTENT) -> None:
+    with s3.filesystem().open_output_stream(path) as file:
+        file.write(content)
+
+
+def test_only_the_bytes_asked_for_are_fetched(s3: S3Server) -> None:
+    put(s3)
+    filesystem, path = opened(s3)
+    s3.reset()
+    with filesystem.open_input_file(path) as file:
+        assert file.read_at(100, 1000) == CONTENT[1000:1100]
+        assert file.size() == len(CONTENT)
+        assert file.read_at(100, len(CONTENT) - 20) == CONTENT[-20:]
+        assert file.read_at(100, len(CONTENT)) == b""
+    assert [(one.method, one.sent) for one in s3.counts().log] == [("GET", 100), ("HEAD", 0), ("GET", 20)]
+
+
+READS = st.lists(
+    st.tuples(st.sampled_from(["read", "seek", "at"]), st.integers(0, 700), st.integers(0, 300)), max_size=6
+)
+
+
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(READS)
+def test_a_file_reads_as_python_has_it(s3: S3Server, steps: list[tuple[str, int, int]]) -> None:
+    put(s3, content=CONTENT[:600])
+    filesystem, path = opened(s3)
+    expected = io.BytesIO(CONTENT[:600])
+    with filesystem.open_input_file(path) as file:
+        for kind, first, second in steps:
+            if kind == "read":
+                assert file.read(second) == expected.read(second)
+            elif kind == "seek":
+                file.seek(first)
+                expected.seek(first)
+            else:
+                assert file.read_at(second, first) == CONTENT[:600][first : first + second]
+                expected.seek(first + len(CONTENT[:600][first : first + second]))
+                file.seek(expected.tell())
+
+
+@pytest.mark.parametrize("size", [0, 1, 65536, 65537, 400_000])
+def test_a_stream_takes_few_requests(s3: S3Server, size: int) -> None:
+    put(s3, content=CONTENT[:size])
+    filesystem, path = opened(s3)
+    s3.reset()
+    with filesystem.open_input_stream(path) as file:
+        assert file.read() == CONTENT[:size]
+        assert file.read(3) == b""
+    assert len(s3.counts().log) <= 5
+    with filesystem.open_input_stream(path) as file:
+        parts = [file.read(1000) for _ in range(500)]
+    assert b"".join(parts) == CONTENT[:size]
+
+
+def test_what_others_change_is_seen(s3: S3Server) -> None:
+    put(s3)
+    filesystem, path = opened(s3)
+    selector = pafs.FileSelector("data/a", recursive=True)
+    assert [info.path for info in filesystem.get_file_info(selector)] == [path]
+    assert filesystem.get_file_info(path).size == len(CONTENT)
+    put(s3, content=b"other")
+    put(s3, "data/a/c.bin")
+    assert filesystem.get_file_info(path).size == 5
+    assert len(filesystem.get_file_info(selector)) == 2
+    with filesystem.open_input_file(path) as file:
+        assert file.read() == b"other"
+    s3.filesystem().delete_file(path)
+    assert filesystem.get_file_info(path).type == pafs.FileType.NotFound
+    assert [info.path for info in filesystem.get_file_info(selector)] == ["data/a/c.bin"]
+
+
+def test_listings_tell_sizes_times_and_kinds_as_pyarrows_own_client(s3: S3Server) -> None:
+    for path in ("data/a/b.bin", "data/a/d/e.bin"):
+        put(s3, path)
+    filesystem, _ = opened(s3)
+
+    def facts(of: pafs.FileSystem, recursive: bool) -> set[object]:
+        infos = of.get_file_info(pafs.FileSelector("data/a", recursive=recursive))
+        files = {(info.path, info.type, info.size, info.mtime) for info in infos if info.type == pafs.FileType.File}
+        return files | {info.path for info in infos if info.type == pafs.FileType.Directory}
+
+    for recursive in (True, False):
+        assert facts(filesystem, recursive) == facts(s3.filesystem(), recursive)
+    with pytest.raises(FileNotFoundError):
+        filesystem.get_file_info(pafs.FileSelector("data/none"))
+    assert filesystem.get_file_info(pafs.FileSelector("data/none", allow_not_found=True)) == []
+    with pytest.raises((NotADirectoryError, OSError)):
+        filesystem.get_file_info(pafs.FileSelector("data/a/b.bin"))
+
+
+def test_writing_deleting_and_copying(s3: S3Server) -> None:
+    filesystem, path = opened(s3)
+    s3.reset()
+    filesystem.create_dir("data/a", recursive=True)
+    assert not s3.counts().log
+    with filesystem.open_output_stream(path) as file:
+        file.write(CONTENT)
+    filesystem.copy_file(path, "data/copy.bin")
+    s3.reset()
+    filesystem.delete_file(path)
+    assert [one.method for one in s3.counts().log] == ["DELETE"]
+    assert [info.path for info in s3.filesystem().get_file_info(pafs.FileSelector("data"))] == ["data/copy.bin"]
+    with pytest.raises(FileNotFoundError):
+        filesystem.open_input_file("data/none").read()
+
+
+def test_no_bucket_is_made_unasked(s3: S3Server) -> None:
+    filesystem, _ = opened(s3)
+    filesystem.create_dir("other/a", recursive=True)
+    with pytest.raises((FileNotFoundError, OSError)):
+        filesystem.open_output_stream("other/a/b.bin").close()
+    assert filesystem.get_file_info("other").type == pafs.FileType.NotFound
+
+
+def test_the_same_store_is_equal_also_after_pickling(s3: S3Server) -> None:
+    location = resolve("data/a/b.bin", fsspec.filesystem("s3", **s3.storage_options()))
+    filesystem, path = location.filesystem, location.paths[0]
+    put(s3)
+    assert filesystem.get_file_info(path).size == len(CONTENT)
+    again = pickle.loads(pickle.dumps(filesystem))
+    assert again == filesystem
+    assert again.get_file_info(path).size == len(CONTENT)
+
+
+def test_filesystems_that_only_stand_for_pyarrows_are_just_those() -> None:
+    assert isinstance(resolve("/tmp/x", fsspec.filesystem("file")).filesystem, pafs.LocalFileSystem)
+    local = resolve("/tmp/x", ArrowFSWrapper(pafs.LocalFileSystem())).filesystem
+    assert isinstance(local, pafs.LocalFileSystem)
+
+
+def test_drivers_without_ranges_of_their_own(s3: S3Server) -> None:
+    memory = fsspec.filesystem("memory")
+    memory.pipe("/ranges/x", CONTENT)
+    filesystem = resolve("/ranges/x", memory).filesystem
+    with filesystem.open_input_file("/ranges/x") as file:
+        assert file.read_at(10, 300) == CONTENT[300:310]
+        assert file.size() == len(CONTENT)
+        assert file.read_at(10, len(CONTENT) - 3) == CONTENT[-3:]
+    with pytest.raises((FileNotFoundError, pa.ArrowException)):
+        filesystem.open_input_file("/ranges/none").read()
+    filesystem.delete_file("/ranges/x")
+    assert not memory.exists("/ranges/x")
