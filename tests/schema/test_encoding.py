@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import math
 from decimal import Decimal
 
 import numpy as np
@@ -241,3 +242,19 @@ def test_any_sequence_of_cells_will_do():
     assert encode_column(Field("x", np.float16), [1, np.float64(0.5), np.int8(3)]).to_pylist() == [1, 0.5, 3]
     assert encode_column(Field("x", np.float64), [1, 2.5]).to_pylist() == [1, 2.5]
     assert encode_column(Field("x", np.int32), []).to_pylist() == []
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "bool", "float16", "float64", "datetime64[us]", "datetime64[D]"])
+@pytest.mark.parametrize("shape", [(), (3,), (2, 0, 3), (4, 5)])
+def test_arrays_of_one_shape_are_stored_as_each_alone(dtype: str, shape: tuple[int, ...]) -> None:
+    field = Field("x", dtype, tuple(size or None for size in shape), NdarrayCodec())
+    numbers = np.arange(6 * math.prod(shape)).reshape(6, *shape) % 3
+    array = numbers.astype(field.dtype)
+    alone = [field.codec.encode(field, cell) for cell in array]
+    assert encode_column(field, array).to_pylist() == alone
+    assert encode_column(field, array[::-2]).to_pylist() == alone[::-2]
+    # However each of them lies in memory.
+    cells = [np.array(cell, order="F") for cell in array]
+    assert encode_column(field, cells).to_pylist() == alone
+    # And where one is of another kind.
+    assert encode_column(field, [*cells, array[0][()]]).to_pylist() == [*alone, alone[0]]

@@ -52,9 +52,9 @@ class NdarrayCodec(Codec):
 
     def encode_column(self, field: UnischemaField, values: Cells) -> pa.Array:
         """All cells of one column, None for null. Raises EncodeError naming field and row."""
-        whole = not field.is_text and isinstance(values, np.ndarray) and values.dtype == field.dtype
-        if whole and isinstance(values, np.ndarray) and len(values) and fits(field, values.shape[1:]):
-            return _encode_whole(field, values)
+        shape = None if field.is_text else _common_shape(field, values)
+        if shape is not None and fits(field, shape):
+            return _encode_alike(field, values, shape)
         return encode_cells(field, values, self.encode, pa.binary())
 
     def decode_column(self, field: UnischemaField, array: pa.Array, on_bad: OnBad, *, limits: Limits) -> Column:
@@ -142,29 +142,38 @@ def _text_array(field: UnischemaField, array: Any) -> Array:
     return np.asarray(np.array(items, np.str_ if field.kind == "text" else np.bytes_).reshape(array.shape))
 
 
-def _encode_whole(field: UnischemaField, values: Array) -> pa.Array:
-    header = np.frombuffer(make_header(field.dtype, values.shape[1:]), np.uint8)
-    width = len(header) + int(np.prod(values.shape[1:], dtype=np.int64)) * field.dtype.itemsize
-    if len(values) * width > np.iinfo(np.int32).max:
+def _common_shape(field: UnischemaField, values: Cells) -> tuple[int, ...] | None:
+    """The shape of all cells, if they are arrays of one shape and the field's dtype; else None."""
+    if isinstance(values, np.ndarray):
+        return values.shape[1:] if values.dtype == field.dtype and len(values) else None
+    shape: tuple[int, ...] | None = values[0].shape if len(values) and isinstance(values[0], np.ndarray) else None
+    alike = all(type(cell) is np.ndarray and cell.dtype == field.dtype and cell.shape == shape for cell in values)
+    return shape if alike else None
+
+
+def _encode_alike(field: UnischemaField, values: Cells, shape: tuple[int, ...]) -> pa.Array:
+    """Arrays of one shape, each copied once."""
+    header = np.frombuffer(make_header(field.dtype, shape), np.uint8)
+    cell = np.dtype([("header", np.uint8, len(header)), ("array", field.dtype, shape)])
+    if len(values) * cell.itemsize > np.iinfo(np.int32).max:
         raise EncodeError(
             describe(
                 "A column is too big for one Arrow array",
                 Place(field=field.name),
                 expected="less than 2 GiB",
-                found=f"{len(values) * width} bytes",
+                found=f"{len(values) * cell.itemsize} bytes",
                 remedy="Write fewer rows at once.",
             )
         )
-    cells = np.empty((len(values), width), np.uint8)
-    cells[:, : len(header)] = header
-    body = (
-        np.ascontiguousarray(values).view(np.uint8) if values.ndim > 1 else values[:, np.newaxis].copy().view(np.uint8)
-    )
-    cells[:, len(header) :] = body.reshape(len(values), width - len(header))
-    offsets = np.arange(len(values) + 1, dtype=np.int32) * np.int32(width)
-    return pa.Array.from_buffers(
-        pa.binary(), len(values), [None, pa.py_buffer(offsets), pa.py_buffer(cells.reshape(-1))]
-    )
+    cells = np.empty(len(values), cell)
+    cells["header"] = header
+    if isinstance(values, np.ndarray):
+        cells["array"] = values
+    else:
+        np.stack(values, out=cells["array"])
+    offsets = np.arange(len(values) + 1, dtype=np.int32) * np.int32(cell.itemsize)
+    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(cells.view(np.uint8))]
+    return pa.Array.from_buffers(pa.binary(), len(values), buffers)
 
 
 def _decode_alike(field: UnischemaField, encoded: EncodedCells) -> Column | None:
