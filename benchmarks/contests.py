@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from benchmarks import caching, drive, petastorm_rows, planning, references, seeking, stores
+from benchmarks import caching, drive, petastorm_rows, planning, references, seeking, spark_writing, stores
 from benchmarks.datasets import NUMERIC, STRING, dataset
 from benchmarks.measure import Outcome, Pass, Round, alternate, time_call, time_dataset
 
@@ -240,6 +240,18 @@ CONTESTS = {
     "processes-1024": Contest(
         "process pool v. thread pool, 18 columns in batches of 1,024",
         "rows", None, ("tabular",), _processes_against_threads(1024),
+    ),
+    "spark-rows": Contest(
+        "Spark writes 200,000 rows of scalars and an array by columns v. by rows",
+        "rows", 1.5, (), spark_writing.columns_against_rows(spark_writing.SMALL),
+    ),
+    "spark-pictures": Contest(
+        "Spark writes 4,000 arrays of 100 kB by columns v. by rows",
+        "arrays", 1, (), spark_writing.columns_against_rows(spark_writing.LARGE),
+    ),
+    "spark-memory": Contest(
+        "the same by columns: 400 MB v. the peak of a Python worker",
+        "workers in 400 MB", 1, (), spark_writing.workers_in_bounds,
     ),
 }  # fmt: skip
 
