@@ -144,7 +144,7 @@ def test_fields_rows_and_partitions_are_chosen(spark: Any, path: Path) -> None:
     assert frame.columns == ["id", "u8", "u16", "u32", "u64"]
     assert sorted(row.id for row in frame.collect()) == [42, 45, 48]
     for partitions in (1, 3):
-        frame = dataset_as_dataframe(spark, path, [SCHEMA.id], partitions=partitions)
+        frame = dataset_as_dataframe(spark, tps.open_dataset(path), [SCHEMA.id], partitions=partitions)
         assert frame.rdd.getNumPartitions() == partitions
         assert values(frame) == expected(path, ["id"])
 

@@ -1,17 +1,15 @@
-"""A dataset as a DataFrame: decoded, or as it is stored, which is what SQL sees."""
+"""A dataset as a decoded DataFrame: its row groups read on Spark's workers, or columns that Spark read."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
-from urllib.parse import unquote
 
 import numpy as np
 import pyarrow as pa
 
-from tfpetastorm.errors import OptionError, Place, SchemaError, describe
+from tfpetastorm.errors import Place, SchemaError, describe
 from tfpetastorm.feed.options import specify
 from tfpetastorm.plan.numbers import whole_number
 from tfpetastorm.plan.tasks import ReadTask, TaskTable, slice_row_groups
@@ -26,8 +24,8 @@ from tfpetastorm.schema.field import UnischemaField
 from tfpetastorm.schema.spark_types import spark_types
 from tfpetastorm.schema.unischema import Unischema
 from tfpetastorm.spark.decoded_arrow import decoded_type, spark_type_of, to_arrow
+from tfpetastorm.spark.stored_frame import quoted
 from tfpetastorm.storage.dataset import StoredDataset
-from tfpetastorm.storage.filesystem import is_local
 from tfpetastorm.storage.opening import open_dataset
 from tfpetastorm.storage.statistics import prune
 
@@ -55,11 +53,11 @@ def dataset_as_dataframe(
     """The rows of a dataset, decoded, as a DataFrame, in stored order. Its row groups are read on Spark's workers by us
     and not by Spark, so that all stored types, codecs and filesystems that we know come out, and only listed files.
 
-    spark: a SparkSession, also of Spark Connect. dataset_url: anything `open_dataset` takes that Spark's workers see.
-    schema_fields: names, regular expressions that match a whole name, or fields; all unless told. where: rows, as
-    `make_dataset` takes it; row groups whose statistics show that they have none are not read. partitions: of the
-    DataFrame; by default about 128 MiB of decoded rows each. batch_bytes: of rows that a worker decodes at once.
-    filesystem, codecs: as in `open_dataset`.
+    spark: a SparkSession, also of Spark Connect. dataset_url: anything `open_dataset` takes that Spark's workers see,
+    or what it returned. schema_fields: names, regular expressions that match a whole name, or fields; all unless told.
+    where: rows, as `make_dataset` takes it; row groups whose statistics show that they have none are not read.
+    partitions: of the DataFrame; by default about 128 MiB of decoded rows each. batch_bytes: of rows that a worker
+    decodes at once. filesystem, codecs: as in `open_dataset`.
 
     Columns, all nullable where the field is: numbers as the same type of Spark or the next wider (uint8 Short, uint16
     Integer, uint32 Long, uint64 Decimal(20, 0), float16 Float), bool Boolean, str String, bytes Binary, Decimal
@@ -70,7 +68,9 @@ def dataset_as_dataframe(
     Damaged data, naming file, row group, row and field, and EncodeError for a value that Spark has not, such as
     nanoseconds, reach the driver as an error of Spark that has our message.
     """
-    stored = open_dataset(dataset_url, filesystem=filesystem, codecs=codecs)
+    stored = dataset_url
+    if not isinstance(stored, StoredDataset):
+        stored = open_dataset(dataset_url, filesystem=filesystem, codecs=codecs)
     batch_bytes = whole_number("batch_bytes", batch_bytes, 1)
     spec, _ = specify(
         stored,
@@ -119,87 +119,6 @@ def decode_frame(
     columns, made = _schemas(fields)
     chosen = frame.select(*(quoted(field.name) for field in fields))
     return chosen.mapInArrow(_DecodeBatches(fields, columns, batch_bytes), made)
-
-
-def stored_dataframe(
-    spark: Any,
-    dataset_url: Any,
-    schema_fields: Iterable[Any] | None = None,
-    *,
-    view: str | None = None,
-    spark_url: str | None = None,
-) -> Any:
-    """The Parquet of a dataset as Spark reads it: scalars to be asked for by SQL, fields with other codecs as the bytes
-    they are stored as. Only files that belong to the dataset, whatever else lies there; fields in folder names have the
-    type that the schema says.
-
-    dataset_url: of one folder or file. schema_fields: as in `dataset_as_dataframe`. view: a name that SQL shall know it
-    by, in this session. spark_url: what Spark calls the same folder or file, such as s3a://bucket/set; unless told it
-    is `dataset_url`, without credentials and query, for which Spark has settings of its own.
-
-    Raises what `open_dataset` raises, and SchemaError for an unknown field.
-    """
-    if not isinstance(dataset_url, (str, os.PathLike)):
-        raise OptionError(f"stored_dataframe takes the URL of one folder or file, not {type(dataset_url).__name__}.")
-    frame, _ = stored_columns(spark, os.fspath(dataset_url), schema_fields, spark_url)
-    if view is not None:
-        frame.createOrReplaceTempView(view)
-    return frame
-
-
-def stored_columns(
-    spark: Any, url: str, schema_fields: Iterable[Any] | None, spark_url: str | None = None
-) -> tuple[Any, Unischema]:
-    """The frame of `stored_dataframe`, and the schema of its fields."""
-    stored = open_dataset(url, sidecar="never")
-    schema = stored.schema if schema_fields is None else stored.schema.create_schema_view(schema_fields)
-    base = _for_spark(stored, url) if spark_url is None else spark_url.rstrip("/")
-    if len(stored.files) == 1:
-        base = base.removesuffix("/" + stored.files[0].name)
-    # Only listed files are data. One path a file; the base keeps the fields that folders hold.
-    paths = [_unglobbed(f"{base}/{file.name}") for file in stored.files]
-    reader = spark.read.option("basePath", base)
-    if any(kinds != stored.arrow_schemas[0] for kinds in stored.arrow_schemas[1:]):
-        reader = reader.option("mergeSchema", "true")
-    frame = reader.parquet(*paths)
-    if stored.partition_fields:
-        # Spark guesses: "01" is 1 to it, and "2020-01-01" a date.
-        frame = reader.schema(_with_partitions(frame.schema, stored)).parquet(*paths)
-    return frame.select(
-        *(quoted(*stored.column_paths.get(name, (name,))).alias(name) for name in schema.fields)
-    ), schema
-
-
-def _for_spark(stored: StoredDataset, url: str) -> str:
-    """A dataset's URL as Hadoop writes it: nothing quoted, and without what only pyarrow understands."""
-    if is_local(stored.filesystem):
-        return f"file://{stored.root}"
-    scheme, _, rest = url.partition("://")
-    host, slash, path = rest.partition("?")[0].rstrip("/").partition("/")
-    if not scheme.lower().startswith(("abfs", "wasb")):
-        # There the part before the "@" is an address.
-        host = host.rpartition("@")[2]
-    return f"{scheme}://{host}{slash}{unquote(path)}"
-
-
-def quoted(*path: str) -> Any:
-    """A column by its whole name, whatever characters that has; or a member of a struct."""
-    from pyspark.sql import functions
-
-    return functions.col(".".join("`" + part.replace("`", "``") + "`" for part in path))
-
-
-def _unglobbed(path: str) -> str:
-    """A path in which Spark takes no character for a pattern."""
-    return "".join("\\" + char if char in "{}[]*?\\" else char for char in path)
-
-
-def _with_partitions(found: Any, stored: StoredDataset) -> Any:
-    types = spark_types()
-    kinds = {name: spark_type_of(decoded_type(stored.schema.fields[name])) for name in stored.partition_fields}
-    return types.StructType(
-        [types.StructField(part.name, kinds.get(part.name, part.dataType), part.nullable) for part in found.fields]
-    )
 
 
 def _schemas(fields: Sequence[UnischemaField]) -> tuple[pa.Schema, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from tfpetastorm.schema.petastorm_fields import decode_row
 from tfpetastorm.schema.unischema import Unischema
-from tfpetastorm.spark.dataframe import stored_columns
+from tfpetastorm.spark.stored_frame import stored_columns
 
 
 def dataset_as_rdd(
