@@ -19,7 +19,7 @@ from tfpetastorm.errors import DatasetError
 FIRST = list(range(100, 110))
 SECOND = list(range(110, 120))
 #: More than either takes; the surplus lives on and shows that all steps were tried.
-STEPS = {"worker": 20, "commit": 30}
+STEPS = {"worker": 8, "commit": 24}
 
 Job = tuple[Path, tps.ParallelWrite, list[tps.WrittenPart]]
 
