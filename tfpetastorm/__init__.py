@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from tfpetastorm import torch as torch
     from tfpetastorm.errors import DatasetError as DatasetError
     from tfpetastorm.errors import NoDataAvailableError as NoDataAvailableError
+    from tfpetastorm.errors import StoreError as StoreError
     from tfpetastorm.errors import TfpetastormError as TfpetastormError
     from tfpetastorm.feed.index_building import build_rowgroup_index as build_rowgroup_index
     from tfpetastorm.feed.skip import Skip as Skip
@@ -106,6 +107,7 @@ _HOMES = {
     "SingleIndexSelector": "storage.selectors",
     "Skip": "feed.skip",
     "Split": "plan.split",
+    "StoreError": "errors",
     "TensorCodec": "schema.codecs",
     "TfpetastormError": "errors",
     "Transform": "read.transform",
