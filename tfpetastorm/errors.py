@@ -149,7 +149,7 @@ class Place:
     def __str__(self) -> str:
         parts = [
             f"field {self.field!r}" if self.field is not None else "",
-            f"file {self.file}" if self.file is not None else "",
+            f"file {redact_text(self.file)}" if self.file is not None else "",
             f"row group {self.row_group}" if self.row_group is not None else "",
             f"row {self.row}" if self.row is not None else "",
         ]

@@ -70,6 +70,7 @@ def test_what_lasts_is_an_error_of_the_store(s3: S3Server, match: str, says: str
     assert ids_of(url, **options) == list(range(5))
 
 
+@pytest.mark.slow
 def test_what_lasts_is_an_error_of_the_store_by_fsspec_too(s3: S3Server) -> None:
     url, options = place(s3, "s3fs")
     write((url, options), range(5))

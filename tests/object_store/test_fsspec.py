@@ -46,7 +46,7 @@ READS = st.lists(
 )
 
 
-@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(READS)
 def test_a_file_reads_as_python_has_it(s3: S3Server, steps: list[tuple[str, int, int]]) -> None:
     put(s3, content=CONTENT[:600])

@@ -12,10 +12,10 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
+from tfpetastorm.redaction import redact, redact_text
 from tfpetastorm.spark.files import delete_folder, exists
 from tfpetastorm.spark.precision import with_arrays, with_precision
 from tfpetastorm.spark.settings import parquet_settings
-from tfpetastorm.storage.filesystem import redact
 
 _LOG = logging.getLogger("tfpetastorm")
 
@@ -109,7 +109,7 @@ class DataFrameCache:
                 self._delete(str(entry.cache_dir_url))
             except Exception as error:  # noqa: BLE001 - a user's handler may raise anything, and the others go on
                 shown = redact(str(entry.cache_dir_url))
-                _LOG.warning("%s could not be deleted at the end of the program: %r", shown, error)
+                _LOG.warning("%s could not be deleted at the end of the program: %s", shown, redact_text(repr(error)))
         self.entries.clear()
 
 
