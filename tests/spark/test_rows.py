@@ -123,3 +123,48 @@ def test_a_codec_of_a_users_own_is_stored_and_read(tmp_path) -> None:  # type: i
     dataset = tps.make_dataset(tmp_path / "d", codecs=[Reversed], batch_size=1)
     assert [batch["x"].numpy().tolist() for batch in dataset] == [[b"abc"]]
     assert dict_to_spark_row(schema, {"x": "abc", "n": np.array([1, 2], np.int8)})["x"] == b"cba!"
+
+
+UTC = dt.timezone.utc
+STORED = [None, ScalarCodec(T.TimestampType())]
+
+
+@pytest.mark.parametrize("codec", STORED)
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (np.datetime64("2001-02-03T04:05:06.789123", "us"), dt.datetime(2001, 2, 3, 4, 5, 6, 789123, UTC)),
+        (np.datetime64("1500-01-01", "D"), dt.datetime(1500, 1, 1, tzinfo=UTC)),
+        (dt.datetime(2001, 2, 3, 4), dt.datetime(2001, 2, 3, 4, tzinfo=UTC)),
+        (dt.datetime(2001, 2, 3, 4, tzinfo=dt.timezone(dt.timedelta(hours=1))), dt.datetime(2001, 2, 3, 3, tzinfo=UTC)),
+        (np.datetime64("NaT"), None),
+    ],
+)
+def test_moments_are_of_utc_whatever_the_clock_on_the_wall(codec: object, value: object, expected: object) -> None:
+    schema = Unischema("S", [UnischemaField("x", "datetime64[us]", (), codec, True)])
+    assert dict_to_spark_row(schema, {"x": value})["x"] == expected
+
+
+@pytest.mark.parametrize("codec", STORED)
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (np.datetime64(1, "ns"), "whole number of microseconds"),
+        (np.datetime64("12000-01-01", "us"), "years 1 to 9999"),
+        (np.datetime64("NaT"), "NaT"),
+        (5, "found int 5"),
+    ],
+)
+def test_moments_that_spark_has_not_are_refused(codec: object, value: object, message: str) -> None:
+    schema = Unischema("S", [UnischemaField("x", "datetime64[ns]", (), codec)])
+    with pytest.raises(EncodeError, match=f"'x'.*{message}"):
+        dict_to_spark_row(schema, {"x": value})
+
+
+@pytest.mark.parametrize("codec", [None, ScalarCodec(T.DateType())])
+def test_days(codec: object) -> None:
+    schema = Unischema("S", [UnischemaField("x", dt.date, (), codec)])
+    for value in (dt.date(2020, 1, 2), np.datetime64("2020-01-02")):
+        assert dict_to_spark_row(schema, {"x": value})["x"] == dt.date(2020, 1, 2)
+    with pytest.raises(EncodeError, match="whole number of days"):
+        dict_to_spark_row(schema, {"x": np.datetime64("2020-01-02T01")})

@@ -50,6 +50,8 @@ def encode_scalar_cell(field: UnischemaField, value: Any, storage: pa.DataType) 
     if hasattr(value, "__len__") and not isinstance(value, (str, bytes, bytearray, memoryview)):
         raise TypeError(f"Expected a scalar as a value for field {field.name!r}, found {type(value).__name__}.")
     types = pa.types
+    if field.kind in ("datetime", "date"):
+        return _time(field, value, storage)
     if types.is_boolean(storage):
         return bool(value)
     if types.is_integer(storage):
@@ -60,7 +62,7 @@ def encode_scalar_cell(field: UnischemaField, value: Any, storage: pa.DataType) 
         return _text(value)
     if types.is_binary(storage) or types.is_large_binary(storage):
         return value.encode() if isinstance(value, str) else bytes(value)
-    return value.item() if isinstance(value, np.generic) and value.dtype.kind != "M" else value
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def encode_without_codec(field: UnischemaField, value: Any) -> Any:
@@ -69,9 +71,29 @@ def encode_without_codec(field: UnischemaField, value: Any) -> Any:
         return encode_scalar_cell(field, value, pa.string())
     if not field.shape and field.kind == "number":
         return encode_scalar_cell(field, value, pa.from_numpy_dtype(field.dtype))
-    if isinstance(value, np.datetime64):
-        return value.astype(f"datetime64[{'D' if field.kind == 'date' else 'us'}]").item()
+    if not field.shape and field.kind in ("datetime", "date"):
+        return _time(field, value, pa.date32() if field.kind == "date" else pa.timestamp("us"))
     return value.tolist() if isinstance(value, (np.generic, np.ndarray)) else value
+
+
+def _time(field: UnischemaField, value: Any, storage: pa.DataType) -> Any:
+    """A date or a datetime of UTC, as which moments without a zone count here; Spark would take them for local time."""
+    if isinstance(value, dt.datetime) and value.tzinfo is not None:
+        value = value.astimezone(dt.timezone.utc).replace(tzinfo=None)
+    if not isinstance(value, (np.datetime64, dt.date)):
+        raise BadCellError(str(field.dtype), f"{type(value).__name__} {value!r:.60}")
+    given = np.datetime64(value)
+    if np.isnat(given):
+        if not field.nullable:
+            raise BadCellError(f"a value of {field.dtype}", "NaT")
+        return None
+    unit = "D" if pa.types.is_date(storage) else "us"
+    exact = given.astype(f"datetime64[{unit}]")
+    stored = exact.item()
+    if exact.astype(given.dtype) != given or not isinstance(stored, dt.date):
+        expected = f"a whole number of {'days' if unit == 'D' else 'microseconds'} in the years 1 to 9999"
+        raise BadCellError(expected, value)
+    return stored.replace(tzinfo=dt.timezone.utc) if isinstance(stored, dt.datetime) else stored
 
 
 def _whole(value: Any) -> int:
