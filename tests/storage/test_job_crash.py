@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
+import pyarrow.fs as pafs
 import pytest
 
 import tfpetastorm as tps
-from tests.storage.helpers import ids_of, write
+from tests.storage.helpers import Counting, ids_of, write
 from tests.storage.jobs import age, begin, left_over, part_of
 from tests.storage.test_crash import OLD, environment, quiet_ids
-from tfpetastorm.errors import DatasetError
+from tfpetastorm.errors import DatasetError, DatasetWarning
 
 FIRST = list(range(100, 110))
 SECOND = list(range(110, 120))
@@ -24,20 +26,32 @@ STEPS = {"worker": 8, "commit": 24}
 Job = tuple[Path, tps.ParallelWrite, list[tps.WrittenPart]]
 
 
-def killed_at_every_step(tmp_path: Path, what: str, mode: Any) -> list[Job]:
+def options_of(kind: str) -> dict[str, Any]:
+    """What is no local filesystem has files under their own names from the beginning."""
+    return {"filesystem": pafs.PyFileSystem(Counting())} if kind == "store" else {}
+
+
+def killed_at_every_step(tmp_path: Path, what: str, mode: Any, kind: str) -> list[Job]:
     """Jobs of which one process was killed at each step, and one of which none was."""
     jobs: list[Job] = []
     for i in range(STEPS[what]):
         folder = tmp_path / f"step{i:02d}"
         write(folder, range(7), file_rows=4)
-        job = begin(folder, mode=mode, file_rows=4)
+        job = begin(str(folder), mode=mode, file_rows=4, **options_of(kind))
         parts = [part_of(job, 0, FIRST)]
         if what == "commit":
             parts.append(part_of(job, 1, SECOND))
         Path(f"{folder}.job").write_text(job.to_json())
         Path(f"{folder}.parts").write_text(json.dumps([part.to_json() for part in parts]))
         jobs.append((folder, job, parts))
-    command = [sys.executable, "-m", "tests.storage.job_crash_child", what, *(str(folder) for folder, _, _ in jobs)]
+    command = [
+        sys.executable,
+        "-m",
+        "tests.storage.job_crash_child",
+        what,
+        kind,
+        *(str(folder) for folder, _, _ in jobs),
+    ]
     ran = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True, env=environment())
     died = [line == "1" for line in ran.stdout.split()]
     assert len(died) == len(jobs)
@@ -47,12 +61,12 @@ def killed_at_every_step(tmp_path: Path, what: str, mode: Any) -> list[Job]:
     return jobs[: first_to_live + 1]
 
 
-@pytest.mark.parametrize("mode", ["append", "overwrite"])
+@pytest.mark.parametrize(("kind", "mode"), [("local", "append"), ("local", "overwrite"), ("store", "overwrite")])
 @pytest.mark.parametrize("then", ["again", "abort", "another"])
-def test_a_commit_killed_at_any_step(tmp_path: Path, mode: str, then: str) -> None:
+def test_a_commit_killed_at_any_step(tmp_path: Path, kind: str, mode: str, then: str) -> None:
     old, new = OLD, (OLD if mode == "append" else []) + FIRST + SECOND
     seen = []
-    for folder, job, parts in killed_at_every_step(tmp_path, "commit", mode):
+    for folder, job, parts in killed_at_every_step(tmp_path, "commit", mode, kind):
         seen.append(quiet_ids(folder))
         if then == "again":
             job.commit(parts)
@@ -61,27 +75,30 @@ def test_a_commit_killed_at_any_step(tmp_path: Path, mode: str, then: str) -> No
             job.abort()
             assert ids_of(folder) == seen[-1]
         else:
-            if list(folder.glob(".tfpetastorm-*/job.json")):
+            if [sign for name in ("job.json", "alive-*") for sign in folder.glob(f".tfpetastorm-*/{name}")]:
                 age(folder, 25)
-            write(folder, range(7, 8), mode="append")
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", DatasetWarning)
+                write(folder, range(7, 8), mode="append", **options_of(kind))
             assert ids_of(folder) == [*seen[-1], 7]
-        assert left_over(folder) == set()
+        assert left_over(folder, folders=kind == "local") == set()
     # The old dataset up to one step, the new one from there on.
     at = seen.index(new)
     assert seen == [old] * at + [new] * (len(seen) - at)
     assert 0 < at < len(seen) - 1
 
 
-def test_a_writer_killed_at_any_step(tmp_path: Path) -> None:
-    for i, (folder, job, parts) in enumerate(killed_at_every_step(tmp_path, "worker", "append")):
-        assert ids_of(folder) == OLD
+@pytest.mark.parametrize("kind", ["local", "store"])
+def test_a_writer_killed_at_any_step(tmp_path: Path, kind: str) -> None:
+    for i, (folder, job, parts) in enumerate(killed_at_every_step(tmp_path, "worker", "append", kind)):
+        assert quiet_ids(folder) == OLD
         if i % 2:
             job.commit([*parts, part_of(job, 1, SECOND)])
             assert ids_of(folder) == OLD + FIRST + SECOND
         else:
             age(folder, 25)
-            write(folder, range(7, 8), mode="append")
+            write(folder, range(7, 8), mode="append", **options_of(kind))
             assert ids_of(folder) == [*OLD, 7]
             with pytest.raises(DatasetError, match="is over"):
                 job.commit(parts)
-        assert left_over(folder) == set()
+        assert left_over(folder, folders=kind == "local") == set()

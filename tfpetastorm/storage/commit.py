@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import posixpath
 import re
 import uuid
@@ -201,8 +200,7 @@ class Commit:
         """
         self._check_unchanged()
         old = [name for name in self.files if name not in files]
-        if self._staged:
-            self._publish(old)
+        self._publish(old)
         # A checksum of the old metadata would make Hadoop refuse the new.
         leftovers.delete(self._filesystem, self._root, ["._common_metadata.crc"])
         self._check_open()
@@ -229,7 +227,7 @@ class Commit:
 
     def _undo_all(self, *, marked: bool) -> None:
         # A commit that failed or died half-way has given files their names already.
-        names = leftovers.journal(self.hidden) if self._staged else self._written
+        names = leftovers.noted(self._filesystem, self.hidden) if self._staged else self._written
         names = [name for name in names if name not in self.files]
         leftovers.delete(self._filesystem, self._root, names)
         leftovers.delete_empty_folders(self._filesystem, self._root, names)
@@ -266,8 +264,10 @@ class Commit:
             )
 
     def _publish(self, old: list[str]) -> None:
-        journal = json.dumps({"names": [*self._written, *old]}).encode()
-        replace_file(self._filesystem, join(self.hidden, leftovers.JOURNAL), journal)
+        """Give files their names, where they have others. old: those to be deleted afterwards."""
+        if not self._staged:
+            return
+        leftovers.note(self._filesystem, self.hidden, [*self._written, *old])
         staged = self._still_staged()
         for name in staged:
             flush(join(self.hidden, name))

@@ -88,11 +88,16 @@ class JobCommit(Commit):
 
     def clean_up(self) -> None:
         """Do what a commit had left to do that died behind its last step."""
-        if self._staged:
-            names = [name for name in leftovers.journal(self.hidden) if name not in self.files]
-            leftovers.delete(self._filesystem, self._root, names)
-            leftovers.delete_empty_folders(self._filesystem, self._root, names)
+        names = [name for name in leftovers.noted(self._filesystem, self.hidden) if name not in self.files]
+        leftovers.delete(self._filesystem, self._root, names)
+        leftovers.delete_empty_folders(self._filesystem, self._root, names)
         self._leave(self.files)
+
+    def _publish(self, old: list[str]) -> None:
+        if self._staged:
+            super()._publish(old)
+        elif old:
+            leftovers.note(self._filesystem, self.hidden, old)
 
     def _still_staged(self) -> list[str]:
         return [name for name in self._written if Path(self.hidden, name).exists()]

@@ -26,6 +26,7 @@ import pyarrow.fs as pafs
 
 from tfpetastorm.errors import StoreError
 from tfpetastorm.storage import lease
+from tfpetastorm.storage.atomic import replace_file
 from tfpetastorm.storage.filesystem import is_local, join
 from tfpetastorm.storage.stores import TROUBLE
 
@@ -95,17 +96,26 @@ def delete_hidden(filesystem: pafs.FileSystem, folder: str) -> None:
             return
         infos = filesystem.get_file_info(pafs.FileSelector(folder, allow_not_found=True, recursive=True))
         names = [posixpath.relpath(info.path, folder) for info in infos if info.type == pafs.FileType.File]
-        # Its writers see first that the job is over.
-        delete(filesystem, folder, sorted(names, key=lambda name: name != lease.JOB))
+        # Its writers see first that the job is over; without signs of life nobody would dare to delete the rest.
+        order = sorted(names, key=lambda name: (name != lease.JOB, name.startswith(lease.ALIVE)))
+        delete(filesystem, folder, order)
         # Object stores have no folders, but what stands for them may have some.
         if filesystem.get_file_info([folder])[0].type == pafs.FileType.Directory:
             filesystem.delete_dir(folder)
 
 
-def journal(folder: str) -> list[str]:
-    """The files that the writer of this folder was about to add or delete."""
-    path = Path(folder, JOURNAL)
-    return list(json.loads(path.read_text(encoding="utf-8"))["names"]) if path.exists() else []
+def note(filesystem: pafs.FileSystem, folder: str, names: Iterable[str]) -> None:
+    """Write down which files a commit is about to add or delete, for whoever cleans up after it."""
+    replace_file(filesystem, join(folder, JOURNAL), json.dumps({"names": list(names)}).encode())
+
+
+def noted(filesystem: pafs.FileSystem, folder: str) -> list[str]:
+    """What `note` wrote down, if anything."""
+    try:
+        with filesystem.open_input_stream(join(folder, JOURNAL), compression=None) as file:
+            return list(json.loads(file.read())["names"])
+    except FileNotFoundError:
+        return []
 
 
 def of_token(names: Iterable[str], token: str) -> list[str]:
@@ -154,7 +164,7 @@ def _clear(
             newest = lease.signs(filesystem, folder).newest
             if newest is not None and newest > (signs.newest or 0):
                 return
-        names = journal(folder) if is_local(filesystem) else []
+        names = noted(filesystem, folder)
         if signs is not None:
             found = filesystem.get_file_info(pafs.FileSelector(root, recursive=True))
             names += of_token((posixpath.relpath(info.path, root) for info in found), name.removeprefix(PREFIX))
