@@ -6,6 +6,7 @@ import io
 import pickle
 
 import fsspec
+import numpy as np
 import pyarrow as pa
 import pyarrow.fs as pafs
 import pytest
@@ -13,6 +14,7 @@ from fsspec.implementations.arrow import ArrowFSWrapper
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import tfpetastorm as tps
 from benchmarks.s3_server import S3Server
 from tfpetastorm.storage.filesystem import resolve
 
@@ -39,6 +41,23 @@ def test_only_the_bytes_asked_for_are_fetched(s3: S3Server) -> None:
         assert file.read_at(100, len(CONTENT) - 20) == CONTENT[-20:]
         assert file.read_at(100, len(CONTENT)) == b""
     assert [(one.method, one.sent) for one in s3.counts().log] == [("GET", 100), ("HEAD", 0), ("GET", 20)]
+
+
+def test_columns_far_apart_are_fetched_side_by_side(s3: S3Server) -> None:
+    columns = [f"c{i}" for i in range(5)]
+    schema = tps.Unischema("Wide", [tps.UnischemaField(name, np.int64) for name in columns])
+    values = np.random.default_rng(0).integers(0, 2**60, (5, 10_000))
+    with tps.DatasetWriter(s3.url("wide"), schema, row_group_rows=10_000) as writer:
+        writer.write_batch(dict(zip(columns, values, strict=True)))
+    where = {"filesystem": s3.fsspec()}
+    opened = tps.open_dataset("data/wide", **where)
+    s3.reset()
+    s3.faults(latency=0.3)
+    (batch,) = tps.make_dataset(opened, fields=["c0", "c4"], batch_size=10_000, pool="inline")
+    assert batch["c4"].numpy().tolist() == values[4].tolist()
+    counts = s3.counts()
+    assert len(counts.of("GET", ".parquet")) == counts.peak == 2
+    assert counts.bytes_sent() < 1.2 * values[:2].nbytes
 
 
 READS = st.lists(

@@ -13,6 +13,7 @@ import pyarrow.fs as pafs
 from tfpetastorm.errors import Place
 from tfpetastorm.storage.ranges import ByteRange
 from tfpetastorm.storage.retrying import retried
+from tfpetastorm.storage.stores import one_read_at_a_time
 
 #: Requests of one process under way at once: they wait for the store, not for the CPU.
 _REQUESTS = 32
@@ -55,8 +56,10 @@ class RangeReader:
     """
 
     def __init__(self, filesystem: pafs.FileSystem, path: str, requests: Requests) -> None:
+        self._filesystem = filesystem
         self._path = path
         self._requests = requests
+        self._alone = one_read_at_a_time(filesystem)
         self._file, self.size = retried(partial(_opened, filesystem, path), "A file can't be opened", Place(path))
 
     def read(self, ranges: Sequence[ByteRange]) -> list[pa.Buffer]:
@@ -69,7 +72,8 @@ class RangeReader:
         return retried(partial(self._attempt, wanted), "Bytes can't be read", place)
 
     def _attempt(self, wanted: ByteRange) -> pa.Buffer:
-        found = pa.py_buffer(self._file.read_at(wanted.size, wanted.start))
+        file = self._filesystem.open_input_file(self._path) if self._alone else self._file
+        found = pa.py_buffer(file.read_at(wanted.size, wanted.start))
         if found.size != wanted.size:
             # Some clients take a connection that was cut for the end of the file.
             raise OSError(f"the store sent {found.size} of {wanted.size} bytes")

@@ -36,6 +36,12 @@ def patient(filesystem: pafs.FileSystem) -> pafs.FileSystem:
     return pafs.PyFileSystem(StoreHandler(filesystem)) if remote else filesystem
 
 
+def one_read_at_a_time(filesystem: pafs.FileSystem) -> bool:
+    """Whether reads of one open file wait for each other, and opening it again costs nothing: fsspec's files."""
+    inner = getattr(getattr(filesystem, "handler", None), "filesystem", filesystem)
+    return isinstance(getattr(inner, "handler", None), FsspecHandler)
+
+
 def on_fsspec(fs: Any) -> pafs.FileSystem:
     """An fsspec filesystem as `pyarrow.fs` has it, and as patient; one that only stands for pyarrow's is just that."""
     kind = type(fs)
