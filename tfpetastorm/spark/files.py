@@ -10,7 +10,8 @@ from typing import Any
 import pyarrow.fs as pafs
 
 from tfpetastorm.errors import FilesNotSeenError
-from tfpetastorm.storage.filesystem import Location, is_local, redact, resolve
+from tfpetastorm.redaction import redact
+from tfpetastorm.storage.filesystem import Location, is_local, resolve
 
 #: Smaller files cost more to open than they hold.
 RECOMMENDED_BYTES = 50 * 2**20

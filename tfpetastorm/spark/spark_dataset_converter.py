@@ -20,11 +20,12 @@ from tfpetastorm.feed.launchers import agrees_with_launcher, launcher_checked, m
 from tfpetastorm.plan.numbers import whole_number
 from tfpetastorm.reader.arguments import filesystem_of
 from tfpetastorm.reader.factories import make_batch_reader
+from tfpetastorm.redaction import redact
 from tfpetastorm.spark.caching import CachedDataFrameMeta, DataFrameCache, sub_dir_url
 from tfpetastorm.spark.files import COALESCE, delete_folder, size_advice, wait_until_seen
 from tfpetastorm.spark.java import use_java
 from tfpetastorm.spark.precision import check_dtype, warn_of_left_out, warn_of_loss
-from tfpetastorm.storage.filesystem import is_local, redact, resolve
+from tfpetastorm.storage.filesystem import is_local, resolve
 
 __all__ = [
     "DEFAULT_ROW_GROUP_SIZE_BYTES",

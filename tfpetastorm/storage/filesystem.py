@@ -21,8 +21,7 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 
 from tfpetastorm.errors import DatasetError, OptionError
-from tfpetastorm.redaction import redact as redact
-from tfpetastorm.redaction import scrub, secrets_of_url
+from tfpetastorm.redaction import redact, scrub, secrets_of_url
 from tfpetastorm.storage.gfile import knows, why_not
 from tfpetastorm.storage.gfile_handler import GfileHandler, gfile_filesystem
 from tfpetastorm.storage.stores import StoreHandler, on_fsspec, patient

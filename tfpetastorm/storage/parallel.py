@@ -14,11 +14,12 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from tfpetastorm.errors import DatasetError, OptionError, Place, PoolError, describe
+from tfpetastorm.redaction import redact
 from tfpetastorm.schema.codecs.base import Codec
 from tfpetastorm.schema.unischema import Unischema
 from tfpetastorm.storage import transaction
 from tfpetastorm.storage.commit import Begun, Mode
-from tfpetastorm.storage.filesystem import Location, Url, is_local, redact, resolve
+from tfpetastorm.storage.filesystem import Location, Url, is_local, resolve
 from tfpetastorm.storage.footers import read_footers
 from tfpetastorm.storage.inventory import DataFile
 from tfpetastorm.storage.job_commit import JobCommit
