@@ -49,6 +49,6 @@ def _as_pythons(error: Any, scheme: str, path: str) -> Exception:
         return kind(words if path in words else f"{path}: {words}" if words else path)
     reason = f"{type(error).__name__}: {words}"
     if scheme in _PATIENT:
-        remedy = "TensorFlow has tried again by itself. Check the address, the permissions and the network."
+        remedy = "TensorFlow's client has given up. Check the address, the permissions and the network."
         return StoreError(describe(f"tf.io.gfile failed: {reason}", Place(path), remedy=remedy))
     return OSError(reason)
