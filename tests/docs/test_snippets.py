@@ -5,7 +5,7 @@ In each file, ```python blocks run in order in one namespace and one empty folde
 part of what it has to print. Set-up that a reader need not see stands in an HTML comment that begins with
 `<!-- setup`. In ```console blocks, lines that begin with `$ ` are run; the lines below have to appear in their output
 in that order (`…` stands for anything, a line of its own for any lines). ```sh blocks are not run: they install, or
-run what other tests do; ```py blocks are programs for petastorm, which tests/migration runs.
+run what other tests do; ```py blocks are whole programs, which the page's own commands or tests/migration run.
 """
 
 from __future__ import annotations
