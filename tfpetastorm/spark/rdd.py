@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from tfpetastorm.schema.petastorm_fields import decode_row
@@ -25,15 +26,21 @@ def dataset_as_rdd(
         reason = "hdfs_driver has no effect: Spark reads the files, by its own means."
         warnings.warn(reason, DeprecationWarning, stacklevel=2)
     frame, schema = stored_columns(spark_session, str(dataset_url), schema_fields)
-    return frame.rdd.map(_Decode(schema))
+    zoned = [field.name for field in frame.schema.fields if field.dataType.typeName() == "timestamp"]
+    return frame.rdd.map(_Decode(schema, zoned))
 
 
 class _Decode:
     """Sent to Spark's workers: a row of cells in, a namedtuple out."""
 
-    def __init__(self, schema: Unischema) -> None:
+    def __init__(self, schema: Unischema, zoned: Sequence[str]) -> None:
         self._schema = schema
+        self._zoned = zoned
 
     def __call__(self, row: Any) -> Any:
-        decoded = decode_row(row.asDict(), self._schema)
+        cells = row.asDict()
+        for name in self._zoned:
+            # Spark's are of the worker's own zone, without saying so.
+            cells[name] = cells[name] and cells[name].astimezone(dt.timezone.utc)
+        decoded = decode_row(cells, self._schema)
         return self._schema.namedtuple_type()._make(decoded[name] for name in self._schema.fields)
