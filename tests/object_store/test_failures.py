@@ -39,6 +39,15 @@ def test_what_passes_is_not_noticed(s3: S3Server, where: Place, faults: dict[str
     assert sum(one.status in (0, 503) for one in log) > len(log) / 4
 
 
+def test_a_folder_that_plays_the_root_is_as_patient(s3: S3Server) -> None:
+    _, options = place(s3, "pyarrow")
+    write((s3.url("set"), {}), range(20), file_rows=10)
+    s3.faults(fail_every=5)
+    below = pafs.SubTreeFileSystem("data", options["filesystem"])
+    with tps.make_reader("set", num_epochs=1, filesystem=below) as reader:
+        assert sorted(one.id for one in reader) == list(range(20))
+
+
 def test_a_writer_of_pyarrows_usual_client_gets_through(s3: S3Server) -> None:
     s3.faults(fail_every=4)
     write((s3.url("set"), {}), range(20), file_rows=5)

@@ -31,7 +31,8 @@ def patient(filesystem: pafs.FileSystem) -> pafs.FileSystem:
     Not so the reading and writing of what is open: whoever reads knows which ranges to ask for again.
     """
     handler = getattr(filesystem, "handler", None)
-    remote = isinstance(filesystem, _STORES) or isinstance(handler, FsspecHandler)
+    base = getattr(filesystem, "base_fs", filesystem)  # a folder that plays the root
+    remote = isinstance(base, _STORES) or isinstance(handler, FsspecHandler)
     remote = remote or (isinstance(handler, GfileHandler) and handler.remote)
     return pafs.PyFileSystem(StoreHandler(filesystem)) if remote else filesystem
 
