@@ -54,7 +54,7 @@ test-oldest: $(OLDEST)/.ready ## the core's tests on the oldest supported versio
 	$(OLDEST)/bin/python -m pytest -m "not slow" $(PARALLEL) $(PYTEST_ARGS)
 
 # What can differ under another TensorFlow and its filesystems: the way of a row, and these filesystems themselves.
-IO_TESTS := $(addprefix tests/,schema storage plan read pool feed tfdata reader gfile)
+IO_TESTS := $(addprefix tests/,schema stores storage writing plan read pool feed tfdata reader gfile)
 test-io: $(IO)/.ready ## the core's tests under TensorFlow 2.16 with tensorflow-io, and its S3 filesystem
 	$(IO)/bin/python -m pytest $(IO_TESTS) -m "not slow" $(PARALLEL) $(PYTEST_ARGS)
 

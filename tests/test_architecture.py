@@ -14,10 +14,10 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "tfpetastorm"
 #: From left to right: each may import those before it.
-ORDER = ["schema", "storage", "plan", "read", "pool", "feed", "reader", "tfdata"]
+ORDER = ["schema", "stores", "storage", "writing", "plan", "read", "pool", "feed", "reader", "tfdata"]
 WITHOUT_TENSORFLOW = ORDER[: ORDER.index("tfdata")]
 #: The one module of them that may import TensorFlow, in a function: only its own filesystems ask for it.
-TENSORFLOWS_FILESYSTEMS = "storage/gfile.py"
+TENSORFLOWS_FILESYSTEMS = "stores/gfile.py"
 #: May import all of these, but not one another; the façade alone hands them out.
 ON_TOP = ["keras", "spark", "torch"]
 #: Beside the way of a row: may import what lies left of these and them; only what sits on top imports it.

@@ -49,19 +49,16 @@ if TYPE_CHECKING:
     from tfpetastorm.schema.field import UnischemaField as UnischemaField
     from tfpetastorm.schema.generate import generate_datapoint as generate_datapoint
     from tfpetastorm.schema.unischema import Unischema as Unischema
-    from tfpetastorm.storage.gfile_handler import gfile_filesystem as gfile_filesystem
     from tfpetastorm.storage.indexers import FieldNotNullIndexer as FieldNotNullIndexer
     from tfpetastorm.storage.indexers import RowGroupIndexerBase as RowGroupIndexerBase
     from tfpetastorm.storage.indexers import SingleFieldIndexer as SingleFieldIndexer
     from tfpetastorm.storage.opening import open_dataset as open_dataset
-    from tfpetastorm.storage.parallel import ParallelWrite as ParallelWrite
     from tfpetastorm.storage.selectors import DifferenceIndexSelector as DifferenceIndexSelector
     from tfpetastorm.storage.selectors import IntersectIndexSelector as IntersectIndexSelector
     from tfpetastorm.storage.selectors import RowGroupSelectorBase as RowGroupSelectorBase
     from tfpetastorm.storage.selectors import SingleIndexSelector as SingleIndexSelector
     from tfpetastorm.storage.selectors import UnionIndexSelector as UnionIndexSelector
-    from tfpetastorm.storage.writer import DatasetWriter as DatasetWriter
-    from tfpetastorm.storage.written_part import WrittenPart as WrittenPart
+    from tfpetastorm.stores.gfile_handler import gfile_filesystem as gfile_filesystem
     from tfpetastorm.tfdata.dataset import close as close
     from tfpetastorm.tfdata.dataset import make_dataset as make_dataset
     from tfpetastorm.tfdata.dataset import position as position
@@ -72,6 +69,9 @@ if TYPE_CHECKING:
     from tfpetastorm.tfdata.monitor import Monitor as Monitor
     from tfpetastorm.tfdata.specs import tensor_specs as tensor_specs
     from tfpetastorm.upkeep.copying import copy_dataset as copy_dataset
+    from tfpetastorm.writing.parallel import ParallelWrite as ParallelWrite
+    from tfpetastorm.writing.writer import DatasetWriter as DatasetWriter
+    from tfpetastorm.writing.written_part import WrittenPart as WrittenPart
 
 __version__ = "0.1.0"
 
@@ -84,7 +84,7 @@ _HOMES = {
     "CompressedImageCodec": "schema.codecs",
     "CompressedNdarrayCodec": "schema.codecs",
     "DatasetError": "errors",
-    "DatasetWriter": "storage.writer",
+    "DatasetWriter": "writing.writer",
     "DiskCache": "read.cache",
     "DifferenceIndexSelector": "storage.selectors",
     "FieldNotNullIndexer": "storage.indexers",
@@ -94,7 +94,7 @@ _HOMES = {
     "NdarrayCodec": "schema.codecs",
     "NoDataAvailableError": "errors",
     "Nulls": "read.nulls",
-    "ParallelWrite": "storage.parallel",
+    "ParallelWrite": "writing.parallel",
     "PoolOptions": "pool.options",
     "Position": "plan.position",
     "PredicateBase": "read.predicates",
@@ -117,12 +117,12 @@ _HOMES = {
     "UnischemaField": "schema.field",
     "WeightedSamplingReader": "reader.weighted",
     "Window": "plan.ngram",
-    "WrittenPart": "storage.written_part",
+    "WrittenPart": "writing.written_part",
     "build_rowgroup_index": "feed.index_building",
     "close": "tfdata.dataset",
     "copy_dataset": "upkeep.copying",
     "generate_datapoint": "schema.generate",
-    "gfile_filesystem": "storage.gfile_handler",
+    "gfile_filesystem": "stores.gfile_handler",
     "in_intersection": "read.predicates",
     "in_lambda": "read.predicates",
     "in_negate": "read.predicates",

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 import tfpetastorm as tps
 from tfpetastorm.errors import DatasetError, OptionError
-from tfpetastorm.storage.filesystem import resolve
+from tfpetastorm.stores.filesystem import resolve
 
 MEGABYTE = 1 << 20
 

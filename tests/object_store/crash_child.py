@@ -17,7 +17,7 @@ import pyarrow.fs as pafs
 import tfpetastorm as tps
 from benchmarks.s3_server import S3Server
 from tests.storage.helpers import SCHEMA, row
-from tfpetastorm.storage.stores import StoreHandler
+from tfpetastorm.stores.patience import StoreHandler
 
 
 class Dying(StoreHandler):

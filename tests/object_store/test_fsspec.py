@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 import tfpetastorm as tps
 from benchmarks.s3_server import S3Server
-from tfpetastorm.storage.filesystem import resolve
+from tfpetastorm.stores.filesystem import resolve
 
 CONTENT = bytes(range(256)) * 2000
 

@@ -13,7 +13,7 @@ import pytest
 import tfpetastorm as tps
 from benchmarks.s3_server import S3Server
 from tests.storage.helpers import SCHEMA, ids_of, row
-from tests.storage.jobs import begin, fill, fill_and_die, part_of
+from tests.writing.jobs import begin, fill, fill_and_die, part_of
 from tfpetastorm.errors import DatasetError, PoolError, StoreError
 
 Place = tuple[str, dict[str, Any]]

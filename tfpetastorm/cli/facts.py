@@ -14,10 +14,10 @@ from tfpetastorm.schema.dtypes import dtype_name
 from tfpetastorm.schema.field import UnischemaField
 from tfpetastorm.schema.petastorm_format import can_express
 from tfpetastorm.storage.dataset import StoredDataset
-from tfpetastorm.storage.filesystem import join
 from tfpetastorm.storage.indexers import FieldNotNullIndexer
 from tfpetastorm.storage.metadata import COMMON_METADATA, PETASTORM_UNISCHEMA_KEY, read_common_metadata
 from tfpetastorm.storage.row_group_index import find_indexes
+from tfpetastorm.stores.filesystem import join
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from tfpetastorm.read.spec import ReadSpec
 from tfpetastorm.read.transform import Transform
 from tfpetastorm.schema.unischema import Unischema
 from tfpetastorm.storage.dataset import StoredDataset
-from tfpetastorm.storage.filesystem import is_local
+from tfpetastorm.stores.filesystem import is_local
 
 #: Footers sent to each worker process; of larger datasets it asks the store for those it needs.
 _FOOTER_BYTES = 16 << 20

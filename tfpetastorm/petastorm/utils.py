@@ -7,8 +7,8 @@ from typing import Any
 from tfpetastorm.errors import DecodeFieldError as DecodeFieldError
 from tfpetastorm.pool.call import run_in_subprocess as run_in_subprocess
 from tfpetastorm.schema.petastorm_fields import decode_row as decode_row
-from tfpetastorm.storage.adopt import add_metadata
-from tfpetastorm.storage.filesystem import Location, resolve
+from tfpetastorm.stores.filesystem import Location, resolve
+from tfpetastorm.writing.adopt import add_metadata
 
 __all__ = ["DecodeFieldError", "add_to_dataset_metadata", "decode_row", "run_in_subprocess"]
 

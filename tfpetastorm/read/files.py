@@ -15,10 +15,10 @@ import pyarrow.parquet as pq
 
 from tfpetastorm.errors import DatasetChangedError, Place, describe
 from tfpetastorm.read.ranged_file import RangedFile
-from tfpetastorm.storage.filesystem import is_local
 from tfpetastorm.storage.inventory import DataFile, Inventory
-from tfpetastorm.storage.range_reader import RangeReader, Requests
-from tfpetastorm.storage.ranges import chunk_ranges
+from tfpetastorm.stores.filesystem import is_local
+from tfpetastorm.stores.range_reader import RangeReader, Requests
+from tfpetastorm.stores.ranges import chunk_ranges
 
 #: Parquet files kept open while nobody reads them. Row groups of one file mostly follow each other.
 _OPEN_FILES = 64

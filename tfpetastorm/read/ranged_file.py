@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import pyarrow as pa
 
-from tfpetastorm.storage.range_reader import RangeReader
-from tfpetastorm.storage.ranges import ByteRange, coalesced
+from tfpetastorm.stores.range_reader import RangeReader
+from tfpetastorm.stores.ranges import ByteRange, coalesced
 
 
 class RangedFile:

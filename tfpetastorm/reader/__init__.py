@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tfpetastorm.reader.factories import make_batch_reader, make_reader
 from tfpetastorm.reader.reader import Reader
-from tfpetastorm.storage.petastorm_urls import normalize_dataset_url_or_urls
+from tfpetastorm.stores.petastorm_urls import normalize_dataset_url_or_urls
 
 __all__ = [
     "LOCAL_DISK_CACHE",

@@ -12,8 +12,8 @@ import numpy as np
 from tfpetastorm.reader.factories import make_reader
 from tfpetastorm.schema.field import UnischemaField
 from tfpetastorm.schema.unischema import Unischema
-from tfpetastorm.storage.filesystem import Url
-from tfpetastorm.storage.writer import DatasetWriter
+from tfpetastorm.stores.filesystem import Url
+from tfpetastorm.writing.writer import DatasetWriter
 
 _SCHEMA = Unischema("ShuffleAnalysis", [UnischemaField("id", np.int64)])
 

@@ -12,7 +12,7 @@ from tfpetastorm.errors import OptionError, describe
 from tfpetastorm.plan.numbers import whole_number
 from tfpetastorm.plan.order import Shuffle
 from tfpetastorm.pool.options import PoolOptions, available_cores
-from tfpetastorm.storage import options
+from tfpetastorm.stores import options
 
 #: Default of an argument that is accepted but without effect: tells whether somebody gave it.
 UNSET: Any = object()

@@ -16,7 +16,7 @@ from tfpetastorm.spark.frame_cells import encode_given, encode_stored
 from tfpetastorm.spark.generated import columns_for, results_of
 from tfpetastorm.spark.precision import is_vector, with_arrays
 from tfpetastorm.spark.stored_types import encoded_schema, stored_kind, to_stored
-from tfpetastorm.storage.chunks import check_keys, size_of
+from tfpetastorm.writing.chunks import check_keys, size_of
 
 #: Columns of some rows of a DataFrame in, columns of fields out; or, for much of few rows, some of them at a time.
 Generate: TypeAlias = Callable[[dict[str, Any]], Mapping[str, Any] | Iterable[Mapping[str, Any]]]

@@ -11,7 +11,7 @@ import pyarrow.fs as pafs
 
 from tfpetastorm.errors import FilesNotSeenError
 from tfpetastorm.redaction import redact
-from tfpetastorm.storage.filesystem import Location, is_local, resolve
+from tfpetastorm.stores.filesystem import Location, is_local, resolve
 
 #: Smaller files cost more to open than they hold.
 RECOMMENDED_BYTES = 50 * 2**20

@@ -17,8 +17,8 @@ from tfpetastorm.errors import (
 )
 from tfpetastorm.schema.unischema import Unischema
 from tfpetastorm.spark.settings import hadoop_settings, parquet_settings, session_settings, sql_settings
-from tfpetastorm.storage.adopt import adopt_files
-from tfpetastorm.storage.filesystem import Url, resolve
+from tfpetastorm.stores.filesystem import Url, resolve
+from tfpetastorm.writing.adopt import adopt_files
 
 
 @contextmanager

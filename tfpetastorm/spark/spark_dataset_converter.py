@@ -25,7 +25,7 @@ from tfpetastorm.spark.caching import CachedDataFrameMeta, DataFrameCache, sub_d
 from tfpetastorm.spark.files import COALESCE, delete_folder, size_advice, wait_until_seen
 from tfpetastorm.spark.java import use_java
 from tfpetastorm.spark.precision import check_dtype, warn_of_left_out, warn_of_loss
-from tfpetastorm.storage.filesystem import is_local, resolve
+from tfpetastorm.stores.filesystem import is_local, resolve
 
 __all__ = [
     "DEFAULT_ROW_GROUP_SIZE_BYTES",

@@ -12,8 +12,8 @@ from tfpetastorm.schema.spark_types import spark_types
 from tfpetastorm.schema.unischema import Unischema
 from tfpetastorm.spark.decoded_arrow import decoded_type, spark_type_of
 from tfpetastorm.storage.dataset import StoredDataset
-from tfpetastorm.storage.filesystem import is_local
 from tfpetastorm.storage.opening import open_dataset
+from tfpetastorm.stores.filesystem import is_local
 
 
 def stored_dataframe(

@@ -16,9 +16,9 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from tfpetastorm.errors import DamagedDataError, Place, describe
-from tfpetastorm.storage.filesystem import is_local
 from tfpetastorm.storage.inventory import DataFile
-from tfpetastorm.storage.retrying import retried
+from tfpetastorm.stores.filesystem import is_local
+from tfpetastorm.stores.retrying import retried
 
 #: Called with the number done and the number of all; may draw a progress bar.
 Progress: TypeAlias = Callable[[int, int], None]

@@ -12,11 +12,11 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 
 from tfpetastorm.errors import DamagedDataError, DatasetError, DatasetNotFoundError, DatasetWarning, Place, describe
-from tfpetastorm.storage.filesystem import Location, join
 from tfpetastorm.storage.footers import OnBadFile
 from tfpetastorm.storage.inventory import DataFile
 from tfpetastorm.storage.metadata import COMMON_METADATA, CommonMetadata, ListedFile, read_common_metadata
 from tfpetastorm.storage.sidecar import SIDECAR_NAME
+from tfpetastorm.stores.filesystem import Location, join
 
 _SUFFIXES = (".parquet", ".parq", ".pq")
 #: What hive names the folder of a null.

@@ -11,12 +11,12 @@ import pyarrow.fs as pafs
 from tfpetastorm.errors import DatasetError, OptionError, Place, describe
 from tfpetastorm.schema.codecs.base import Codec
 from tfpetastorm.storage.dataset import SIDECAR_MIN_FILES, StoredDataset, row_group_arrays
-from tfpetastorm.storage.filesystem import Location, Url, resolve
 from tfpetastorm.storage.footers import Footer, OnBadFile, Progress, read_footers
 from tfpetastorm.storage.inventory import DataFile
 from tfpetastorm.storage.listing import Listing, list_dataset
 from tfpetastorm.storage.sidecar import Sidecar, StoredFooter, load_sidecar, store_sidecar
 from tfpetastorm.storage.unify import unify
+from tfpetastorm.stores.filesystem import Location, Url, resolve
 
 SidecarUse = Literal["auto", "always", "never"]
 

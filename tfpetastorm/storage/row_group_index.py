@@ -30,9 +30,7 @@ import pyarrow.fs as pafs
 from tfpetastorm.errors import DatasetChangedError, DatasetError, OptionError, Place, SchemaError, describe
 from tfpetastorm.schema.columns import Array
 from tfpetastorm.schema.petastorm_index import INDEX_KEY, read_pickled_indexes
-from tfpetastorm.storage.atomic import replace_file
 from tfpetastorm.storage.dataset import StoredDataset
-from tfpetastorm.storage.filesystem import join
 from tfpetastorm.storage.indexers import (
     FieldNotNullIndexer,
     RowGroupIndexerBase,
@@ -42,6 +40,8 @@ from tfpetastorm.storage.indexers import (
 )
 from tfpetastorm.storage.metadata import COMMON_METADATA, read_common_metadata
 from tfpetastorm.storage.selectors import RowGroupSelectorBase
+from tfpetastorm.stores.atomic import replace_file
+from tfpetastorm.stores.filesystem import join
 
 INDEX_NAME = "_tfpetastorm_index.json"
 VERSION = 1

@@ -20,11 +20,11 @@ import pyarrow.fs as pafs
 
 from tfpetastorm.errors import Place
 from tfpetastorm.schema.columns import Array
-from tfpetastorm.storage.atomic import replace_file
-from tfpetastorm.storage.filesystem import is_local, join
 from tfpetastorm.storage.inventory import DataFile
-from tfpetastorm.storage.retrying import retried
-from tfpetastorm.storage.stores import TROUBLE
+from tfpetastorm.stores.atomic import replace_file
+from tfpetastorm.stores.filesystem import is_local, join
+from tfpetastorm.stores.patience import TROUBLE
+from tfpetastorm.stores.retrying import retried
 
 SIDECAR_NAME = "_tfpetastorm.sidecar"
 

@@ -31,9 +31,9 @@ from tfpetastorm.read.transform import Transform
 from tfpetastorm.read.transform_spec import TransformSpec
 from tfpetastorm.schema.codecs.base import Codec
 from tfpetastorm.storage.dataset import StoredDataset
-from tfpetastorm.storage.filesystem import is_local
 from tfpetastorm.storage.inventory import DataFile
 from tfpetastorm.storage.opening import open_dataset
+from tfpetastorm.stores.filesystem import is_local
 from tfpetastorm.tfdata.division import division_of, emitted_batch
 from tfpetastorm.tfdata.forming import Forming
 from tfpetastorm.tfdata.graph import graph_of

@@ -28,8 +28,8 @@ from tfpetastorm.read.transform import Transform
 from tfpetastorm.schema.codecs.base import Codec
 from tfpetastorm.schema.columns import Column
 from tfpetastorm.storage.dataset import StoredDataset
-from tfpetastorm.storage.filesystem import is_local
 from tfpetastorm.storage.opening import open_dataset
+from tfpetastorm.stores.filesystem import is_local
 from tfpetastorm.torch.packing import PackedBatch
 from tfpetastorm.torch.part import WorkerPlan
 from tfpetastorm.torch.ranks import Rank

@@ -20,8 +20,8 @@ from tfpetastorm.schema.codecs.base import Codec
 from tfpetastorm.schema.codecs.opaque import raw_field
 from tfpetastorm.schema.columns import Array
 from tfpetastorm.schema.unischema import Unischema
-from tfpetastorm.storage.filesystem import Url
 from tfpetastorm.storage.opening import open_dataset
+from tfpetastorm.stores.filesystem import Url
 
 #: From so many row groups rows are taken, if there are as many.
 _ROW_GROUPS = 25

@@ -14,7 +14,6 @@ from tfpetastorm.schema.codecs.base import Codec
 from tfpetastorm.schema.petastorm_emit import can_express, write_pickled_schema
 from tfpetastorm.schema.petastorm_format import read_pickled_schema
 from tfpetastorm.schema.unischema import Unischema
-from tfpetastorm.storage.filesystem import Url
 from tfpetastorm.storage.footers import Footer, Progress, read_footers
 from tfpetastorm.storage.inventory import DataFile
 from tfpetastorm.storage.listing import parquet_like
@@ -27,6 +26,7 @@ from tfpetastorm.storage.metadata import (
     ListedFile,
     parse_pairs,
 )
+from tfpetastorm.stores.filesystem import Url
 from tfpetastorm.upkeep.cells import sample_cells
 from tfpetastorm.upkeep.folder import CHECKSUM, SUMMARY, SUMMARY_CHECKSUM, Folder, look
 from tfpetastorm.upkeep.metadata import drop_summary, summary_matches, write

@@ -25,16 +25,16 @@ from tfpetastorm.schema.codecs.opaque import raw_field
 from tfpetastorm.schema.columns import Array
 from tfpetastorm.schema.petastorm_emit import can_express
 from tfpetastorm.schema.unischema import Unischema
-from tfpetastorm.storage.chunks import split_by_folder, take_rows
-from tfpetastorm.storage.commit import Commit
 from tfpetastorm.storage.dataset import StoredDataset
-from tfpetastorm.storage.filesystem import Location, Url, is_local, resolve
 from tfpetastorm.storage.metadata import dataset_pairs
 from tfpetastorm.storage.opening import open_dataset
-from tfpetastorm.storage.parts import PartWriter, Sizes
 from tfpetastorm.storage.statistics import prune
-from tfpetastorm.storage.writer_checks import check_options, check_partitions
+from tfpetastorm.stores.filesystem import Location, Url, is_local, resolve
 from tfpetastorm.upkeep.columns import as_stored, stored_columns
+from tfpetastorm.writing.chunks import split_by_folder, take_rows
+from tfpetastorm.writing.commit import Commit
+from tfpetastorm.writing.parts import PartWriter, Sizes
+from tfpetastorm.writing.writer_checks import check_options, check_partitions
 
 #: How many row groups are looked at to see what the source is compressed by.
 _LOOKED_AT = 16

@@ -10,12 +10,12 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 
 from tfpetastorm.errors import DatasetChangedError, DatasetError, OptionError, Place, describe
-from tfpetastorm.storage.atomic import replace_file
-from tfpetastorm.storage.filesystem import Url, join, resolve
 from tfpetastorm.storage.footers import read_footer
 from tfpetastorm.storage.inventory import DataFile
 from tfpetastorm.storage.listing import data_file, is_data_name, parquet_like, parquet_names
 from tfpetastorm.storage.metadata import COMMON_METADATA, common_metadata_bytes
+from tfpetastorm.stores.atomic import replace_file
+from tfpetastorm.stores.filesystem import Url, join, resolve
 
 #: Hadoop's checksum of the metadata.
 CHECKSUM = "._common_metadata.crc"

@@ -13,8 +13,6 @@ from tfpetastorm.schema.codecs.base import Codec
 from tfpetastorm.schema.petastorm_emit import can_express
 from tfpetastorm.schema.reconcile import reconcile
 from tfpetastorm.schema.unischema import Unischema
-from tfpetastorm.storage.atomic import replace_file
-from tfpetastorm.storage.filesystem import Url, join
 from tfpetastorm.storage.footers import Footer, Progress, parse_footer, read_footer, read_footers
 from tfpetastorm.storage.inventory import DataFile
 from tfpetastorm.storage.listing import Listing
@@ -30,6 +28,8 @@ from tfpetastorm.storage.metadata import (
     petastorm_files_json,
 )
 from tfpetastorm.storage.unify import unify
+from tfpetastorm.stores.atomic import replace_file
+from tfpetastorm.stores.filesystem import Url, join
 from tfpetastorm.upkeep.folder import SUMMARY, SUMMARY_CHECKSUM, Folder, look
 
 #: petastorm's index of row groups, by their numbers in the list of all files.

@@ -12,8 +12,8 @@ from tfpetastorm.storage.dataset import RowGroup, StoredDataset
 from tfpetastorm.storage.metadata import PETASTORM_FILES_KEY as ROW_GROUPS_PER_FILE_KEY
 from tfpetastorm.storage.metadata import PETASTORM_UNISCHEMA_KEY as UNISCHEMA_KEY
 from tfpetastorm.storage.opening import open_dataset
-from tfpetastorm.storage.options import filesystem_of
-from tfpetastorm.storage.petastorm_urls import warn_of_driver
+from tfpetastorm.stores.options import filesystem_of
+from tfpetastorm.stores.petastorm_urls import warn_of_driver
 
 __all__ = [
     "ROW_GROUPS_PER_FILE_KEY",

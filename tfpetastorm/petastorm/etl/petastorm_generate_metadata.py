@@ -10,7 +10,7 @@ from typing import Any
 from tfpetastorm.cli.generate_metadata import named_schema
 from tfpetastorm.errors import OptionError
 from tfpetastorm.storage.metadata import PETASTORM_UNISCHEMA_KEY, UNISCHEMA_KEY
-from tfpetastorm.storage.petastorm_urls import warn_of_driver
+from tfpetastorm.stores.petastorm_urls import warn_of_driver
 from tfpetastorm.upkeep.folder import look
 from tfpetastorm.upkeep.metadata import generate_metadata
 

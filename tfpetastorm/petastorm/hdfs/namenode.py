@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, NoReturn
 
 from tfpetastorm.errors import HdfsReplacedError
-from tfpetastorm.storage.petastorm_urls import HDFS_NOW
+from tfpetastorm.stores.petastorm_urls import HDFS_NOW
 
 
 class HdfsConnectError(OSError):

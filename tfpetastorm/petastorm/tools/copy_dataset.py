@@ -9,7 +9,7 @@ from typing import Any
 
 from tfpetastorm.errors import DatasetExistsError, OptionError, SchemaError
 from tfpetastorm.storage.opening import open_dataset
-from tfpetastorm.storage.petastorm_urls import warn_of_driver
+from tfpetastorm.stores.petastorm_urls import warn_of_driver
 from tfpetastorm.upkeep import copying
 
 __all__ = ["args_parser", "copy_dataset", "main"]

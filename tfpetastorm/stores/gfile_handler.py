@@ -14,9 +14,9 @@ import pyarrow.fs as pafs
 
 from tfpetastorm.errors import DatasetError, MissingPackageError, OptionError
 from tfpetastorm.redaction import redact
-from tfpetastorm.storage.gfile import gfile, schemes, why_not
-from tfpetastorm.storage.gfile_errors import asked
-from tfpetastorm.storage.gfile_files import RangeFile, StreamFile, WrittenFile
+from tfpetastorm.stores.gfile import gfile, schemes, why_not
+from tfpetastorm.stores.gfile_errors import asked
+from tfpetastorm.stores.gfile_files import RangeFile, StreamFile, WrittenFile
 
 #: Filesystems with folders of their own, and renames that show a file whole or not at all.
 _WITH_FOLDERS = ("file", "ram", "hdfs", "viewfs")

@@ -10,9 +10,9 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 
 from tfpetastorm.errors import Place, StoreError
-from tfpetastorm.storage.fsspec_handler import FsspecHandler
-from tfpetastorm.storage.gfile_handler import GfileHandler
-from tfpetastorm.storage.retrying import retried
+from tfpetastorm.stores.fsspec_handler import FsspecHandler
+from tfpetastorm.stores.gfile_handler import GfileHandler
+from tfpetastorm.stores.retrying import retried
 
 _T = TypeVar("_T")
 

@@ -17,16 +17,16 @@ from tfpetastorm.errors import DatasetError, OptionError, Place, PoolError, desc
 from tfpetastorm.redaction import redact
 from tfpetastorm.schema.codecs.base import Codec
 from tfpetastorm.schema.unischema import Unischema
-from tfpetastorm.storage import transaction
-from tfpetastorm.storage.commit import Begun, Mode
-from tfpetastorm.storage.filesystem import Location, Url, is_local, resolve
 from tfpetastorm.storage.footers import read_footers
 from tfpetastorm.storage.inventory import DataFile
-from tfpetastorm.storage.job_commit import JobCommit
 from tfpetastorm.storage.metadata import ListedFile
-from tfpetastorm.storage.worker_writer import WorkerWriter
-from tfpetastorm.storage.write_options import WriteOptions
-from tfpetastorm.storage.written_part import WrittenFile, WrittenPart, files_of
+from tfpetastorm.stores.filesystem import Location, Url, is_local, resolve
+from tfpetastorm.writing import transaction
+from tfpetastorm.writing.commit import Begun, Mode
+from tfpetastorm.writing.job_commit import JobCommit
+from tfpetastorm.writing.worker_writer import WorkerWriter
+from tfpetastorm.writing.write_options import WriteOptions
+from tfpetastorm.writing.written_part import WrittenFile, WrittenPart, files_of
 
 _VERSION = 1
 _Task = TypeVar("_Task")

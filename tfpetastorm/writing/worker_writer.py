@@ -7,14 +7,14 @@ import weakref
 from typing import TYPE_CHECKING
 
 from tfpetastorm.errors import DatasetError, OptionError
-from tfpetastorm.storage import lease, leftovers
-from tfpetastorm.storage.filesystem import Location, is_local, join
-from tfpetastorm.storage.parts import PartWriter
-from tfpetastorm.storage.row_writer import RowWriter
-from tfpetastorm.storage.written_part import MOST_WRITERS, WrittenFile, WrittenPart, base_name
+from tfpetastorm.stores.filesystem import Location, is_local, join
+from tfpetastorm.writing import lease, leftovers
+from tfpetastorm.writing.parts import PartWriter
+from tfpetastorm.writing.row_writer import RowWriter
+from tfpetastorm.writing.written_part import MOST_WRITERS, WrittenFile, WrittenPart, base_name
 
 if TYPE_CHECKING:
-    from tfpetastorm.storage.parallel import ParallelWrite
+    from tfpetastorm.writing.parallel import ParallelWrite
 
 
 class WorkerWriter(RowWriter):

@@ -16,8 +16,8 @@ from typing import Any
 import pyarrow.fs as pafs
 
 import tfpetastorm as tps
-from tests.storage.crash_child import Dying
 from tests.storage.helpers import Counting, row
+from tests.writing.crash_child import Dying
 
 
 class DyingStore(Counting):

@@ -12,8 +12,6 @@ import pyarrow.fs as pafs
 from tfpetastorm.errors import DatasetError, OptionError, SchemaMismatchError
 from tfpetastorm.schema.petastorm_emit import can_express
 from tfpetastorm.schema.unischema import Unischema
-from tfpetastorm.storage.atomic import replace_file
-from tfpetastorm.storage.filesystem import Location, join
 from tfpetastorm.storage.footers import Footer, read_footers
 from tfpetastorm.storage.inventory import DataFile
 from tfpetastorm.storage.listing import data_file, is_data_name, parquet_names
@@ -29,8 +27,10 @@ from tfpetastorm.storage.metadata import (
     read_common_metadata,
 )
 from tfpetastorm.storage.sidecar import SIDECAR_NAME
-from tfpetastorm.storage.stores import TROUBLE
 from tfpetastorm.storage.unify import check_file
+from tfpetastorm.stores.atomic import replace_file
+from tfpetastorm.stores.filesystem import Location, join
+from tfpetastorm.stores.patience import TROUBLE
 
 #: Spark's own schema, which it finds in `_common_metadata` too.
 SPARK_KEY = b"org.apache.spark.sql.parquet.row.metadata"

@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 
 from tfpetastorm.errors import Place
-from tfpetastorm.storage.filesystem import is_local
-from tfpetastorm.storage.retrying import retried
+from tfpetastorm.stores.filesystem import is_local
+from tfpetastorm.stores.retrying import retried
 
 #: Filesystems beside the local one that rename in one step: Hadoop's, and those of TensorFlow that do.
 _RENAMING = ("hdfs", "py::gfile+file", "py::gfile+hdfs", "py::gfile+ram", "py::gfile+viewfs")

@@ -10,11 +10,11 @@ from pathlib import Path
 import pyarrow.fs as pafs
 
 from tfpetastorm.errors import DatasetError, Place, describe
-from tfpetastorm.storage import lease, leftovers
-from tfpetastorm.storage.commit import Begun, Commit
-from tfpetastorm.storage.filesystem import join
 from tfpetastorm.storage.metadata import FILES_KEY, CommonMetadata, ListedFile, read_common_metadata
-from tfpetastorm.storage.stores import TROUBLE
+from tfpetastorm.stores.filesystem import join
+from tfpetastorm.stores.patience import TROUBLE
+from tfpetastorm.writing import lease, leftovers
+from tfpetastorm.writing.commit import Begun, Commit
 
 
 class JobCommit(Commit):

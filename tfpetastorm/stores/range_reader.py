@@ -11,9 +11,9 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 
 from tfpetastorm.errors import Place
-from tfpetastorm.storage.ranges import ByteRange
-from tfpetastorm.storage.retrying import retried
-from tfpetastorm.storage.stores import one_read_at_a_time
+from tfpetastorm.stores.patience import one_read_at_a_time
+from tfpetastorm.stores.ranges import ByteRange
+from tfpetastorm.stores.retrying import retried
 
 #: Requests of one process under way at once: they wait for the store, not for the CPU.
 _REQUESTS = 32

@@ -7,7 +7,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tfpetastorm.storage.ranges import ByteRange, coalesced
+from tfpetastorm.stores.ranges import ByteRange, coalesced
 
 SOME_RANGES = st.lists(
     st.tuples(st.integers(0, 1 << 26), st.integers(0, 1 << 24)).map(lambda pair: ByteRange(pair[0], sum(pair)))

@@ -14,8 +14,8 @@ import pytest
 
 import tfpetastorm as tps
 from tests.storage.helpers import Counting, ids_of, write
-from tests.storage.jobs import age, begin, left_over, part_of
-from tests.storage.test_crash import OLD, environment, quiet_ids
+from tests.writing.jobs import age, begin, left_over, part_of
+from tests.writing.test_crash import OLD, environment, quiet_ids
 from tfpetastorm.errors import DatasetError, DatasetWarning
 
 FIRST = list(range(100, 110))
@@ -47,7 +47,7 @@ def killed_at_every_step(tmp_path: Path, what: str, mode: Any, kind: str) -> lis
     command = [
         sys.executable,
         "-m",
-        "tests.storage.job_crash_child",
+        "tests.writing.job_crash_child",
         what,
         kind,
         *(str(folder) for folder, _, _ in jobs),

@@ -15,10 +15,10 @@ import pyarrow as pa
 
 from tfpetastorm.errors import DatasetError, EncodeError, Place, describe
 from tfpetastorm.schema.unischema import Unischema
-from tfpetastorm.storage.chunks import Cells, Chunk, Part, cell_size, check_keys, encode_chunk, own, size_of
-from tfpetastorm.storage.parts import PartWriter
-from tfpetastorm.storage.progress import ProgressBar
-from tfpetastorm.storage.write_options import WriteOptions
+from tfpetastorm.writing.chunks import Cells, Chunk, Part, cell_size, check_keys, encode_chunk, own, size_of
+from tfpetastorm.writing.parts import PartWriter
+from tfpetastorm.writing.progress import ProgressBar
+from tfpetastorm.writing.write_options import WriteOptions
 
 #: What is encoded at once, in one thread: large enough to be worth a task, small enough to cut row groups by bytes.
 _CHUNK_BYTES = 4 << 20

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from tfpetastorm.schema.unischema import Unischema
-from tfpetastorm.storage import transaction
-from tfpetastorm.storage.commit import Mode
-from tfpetastorm.storage.filesystem import Url
-from tfpetastorm.storage.parts import PartWriter
-from tfpetastorm.storage.row_writer import RowWriter
-from tfpetastorm.storage.write_options import WriteOptions
+from tfpetastorm.stores.filesystem import Url
+from tfpetastorm.writing import transaction
+from tfpetastorm.writing.commit import Mode
+from tfpetastorm.writing.parts import PartWriter
+from tfpetastorm.writing.row_writer import RowWriter
+from tfpetastorm.writing.write_options import WriteOptions
 
 
 class DatasetWriter(RowWriter):

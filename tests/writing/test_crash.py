@@ -16,8 +16,8 @@ import pyarrow.parquet as pq
 import pytest
 
 import tfpetastorm as tps
-from tests.storage.crash_child import Dying
 from tests.storage.helpers import SCHEMA, ids_of, plain, row, write
+from tests.writing.crash_child import Dying
 from tfpetastorm.errors import DatasetError, DatasetWarning
 
 OLD = list(range(7))
@@ -35,7 +35,7 @@ def killed_at_every_step(tmp_path: Path, mode: str, before: str) -> list[tuple[P
         elif before == "plain":
             for i in OLD:
                 plain(folder / f"{i}.parquet", id=[i])
-    command = [sys.executable, "-m", "tests.storage.crash_child", mode, *map(str, folders)]
+    command = [sys.executable, "-m", "tests.writing.crash_child", mode, *map(str, folders)]
     ran = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True, env=environment())
     died = [line == "1" for line in ran.stdout.split()]
     assert len(died) == STEPS

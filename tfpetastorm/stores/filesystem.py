@@ -22,9 +22,9 @@ import pyarrow.fs as pafs
 
 from tfpetastorm.errors import DatasetError, OptionError
 from tfpetastorm.redaction import redact, scrub, secrets_of_url
-from tfpetastorm.storage.gfile import knows, why_not
-from tfpetastorm.storage.gfile_handler import GfileHandler, gfile_filesystem
-from tfpetastorm.storage.stores import StoreHandler, on_fsspec, patient
+from tfpetastorm.stores.gfile import knows, why_not
+from tfpetastorm.stores.gfile_handler import GfileHandler, gfile_filesystem
+from tfpetastorm.stores.patience import StoreHandler, on_fsspec, patient
 
 Url: TypeAlias = "str | os.PathLike[str] | Sequence[str | os.PathLike[str]]"
 

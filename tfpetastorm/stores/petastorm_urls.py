@@ -1,4 +1,4 @@
-"""From URLs to filesystems and paths, as petastorm's programs ask for them. Ours ask `storage/filesystem.py`."""
+"""From URLs to filesystems and paths, as petastorm's programs ask for them. Ours ask `stores/filesystem.py`."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from urllib.parse import ParseResult, urlparse
 
 from tfpetastorm.errors import HdfsReplacedError, OptionError
 from tfpetastorm.redaction import redact
-from tfpetastorm.storage.filesystem import resolve
-from tfpetastorm.storage.options import filesystem_of
+from tfpetastorm.stores.filesystem import resolve
+from tfpetastorm.stores.options import filesystem_of
 
 #: How an HDFS that petastorm's connectors served is reached now.
 HDFS_NOW = (

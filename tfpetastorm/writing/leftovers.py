@@ -25,10 +25,10 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 
 from tfpetastorm.errors import StoreError
-from tfpetastorm.storage import lease
-from tfpetastorm.storage.atomic import replace_file
-from tfpetastorm.storage.filesystem import is_local, join
-from tfpetastorm.storage.stores import TROUBLE
+from tfpetastorm.stores.atomic import replace_file
+from tfpetastorm.stores.filesystem import is_local, join
+from tfpetastorm.stores.patience import TROUBLE
+from tfpetastorm.writing import lease
 
 PREFIX = ".tfpetastorm-"
 LOCK = "lock"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tfpetastorm.storage.parts import Sizes
+from tfpetastorm.writing.parts import Sizes
 
 
 @dataclass(frozen=True)

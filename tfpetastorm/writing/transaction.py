@@ -11,8 +11,6 @@ import pyarrow as pa
 from tfpetastorm.errors import DatasetError, OptionError
 from tfpetastorm.schema.petastorm_emit import can_express
 from tfpetastorm.schema.unischema import Unischema
-from tfpetastorm.storage.commit import Commit, Mode
-from tfpetastorm.storage.filesystem import Location, Url, resolve
 from tfpetastorm.storage.metadata import (
     FILES_KEY,
     PETASTORM_FILES_KEY,
@@ -21,8 +19,10 @@ from tfpetastorm.storage.metadata import (
     dataset_pairs,
     files_json,
 )
-from tfpetastorm.storage.write_options import WriteOptions
-from tfpetastorm.storage.writer_checks import check_layout, check_options, check_partitions, schema_for
+from tfpetastorm.stores.filesystem import Location, Url, resolve
+from tfpetastorm.writing.commit import Commit, Mode
+from tfpetastorm.writing.write_options import WriteOptions
+from tfpetastorm.writing.writer_checks import check_layout, check_options, check_partitions, schema_for
 
 #: What petastorm's or Spark's tools derived from the old row groups; wrong once there are others.
 _INDEX_KEY = b"dataset-toolkit.rowgroups_index.v1"

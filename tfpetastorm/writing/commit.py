@@ -26,9 +26,6 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 
 from tfpetastorm.errors import DatasetError, DatasetExistsError, Place, describe
-from tfpetastorm.storage import lease, leftovers
-from tfpetastorm.storage.atomic import flush, replace_file
-from tfpetastorm.storage.filesystem import is_local, join
 from tfpetastorm.storage.listing import is_data_name, parquet_like, parquet_names
 from tfpetastorm.storage.metadata import (
     COMMON_METADATA,
@@ -39,9 +36,12 @@ from tfpetastorm.storage.metadata import (
     files_json,
     read_common_metadata,
 )
-from tfpetastorm.storage.retrying import retried
 from tfpetastorm.storage.sidecar import SIDECAR_NAME
-from tfpetastorm.storage.stores import TROUBLE
+from tfpetastorm.stores.atomic import flush, replace_file
+from tfpetastorm.stores.filesystem import is_local, join
+from tfpetastorm.stores.patience import TROUBLE
+from tfpetastorm.stores.retrying import retried
+from tfpetastorm.writing import lease, leftovers
 
 Mode = Literal["error", "append", "overwrite"]
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, TypeAlias
 
-from tfpetastorm.storage.gfile_errors import asked
+from tfpetastorm.stores.gfile_errors import asked
 
 #: Gives a new `tf.io.gfile.GFile` of the file.
 Open: TypeAlias = "Callable[[], Any]"

@@ -16,11 +16,11 @@ import pyarrow.parquet as pq
 from tfpetastorm.errors import Place, StoreError, describe
 from tfpetastorm.schema.codecs import CompressedImageCodec, CompressedNdarrayCodec
 from tfpetastorm.schema.unischema import Unischema
-from tfpetastorm.storage.atomic import open_new
-from tfpetastorm.storage.chunks import Part
-from tfpetastorm.storage.filesystem import is_local
 from tfpetastorm.storage.metadata import ListedFile
-from tfpetastorm.storage.retrying import passes, reason_of
+from tfpetastorm.stores.atomic import open_new
+from tfpetastorm.stores.filesystem import is_local
+from tfpetastorm.stores.retrying import passes, reason_of
+from tfpetastorm.writing.chunks import Part
 
 #: pyarrow gives a dictionary up once its page is this large, having written it already.
 _DICTIONARY_PAGE = 1 << 20

@@ -15,7 +15,7 @@ import tfpetastorm as tps
 from tests.storage.helpers import ids_of, plain, write
 from tfpetastorm.errors import DatasetError, OptionError
 from tfpetastorm.redaction import redact
-from tfpetastorm.storage.filesystem import resolve
+from tfpetastorm.stores.filesystem import resolve
 
 
 @pytest.fixture

@@ -11,9 +11,9 @@ import pyarrow as pa
 from tfpetastorm.errors import OptionError, Place, SchemaMismatchError, describe
 from tfpetastorm.schema.petastorm_format import read_pickled_schema
 from tfpetastorm.schema.unischema import Unischema
-from tfpetastorm.storage.commit import Commit
 from tfpetastorm.storage.listing import partition_of
 from tfpetastorm.storage.metadata import PETASTORM_UNISCHEMA_KEY, UNISCHEMA_KEY
+from tfpetastorm.writing.commit import Commit
 
 
 def check_options(

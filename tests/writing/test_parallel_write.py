@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 import tfpetastorm as tps
 from tests.storage.helpers import SCHEMA, ids_of, row, write
-from tests.storage.jobs import age, begin, fill, fill_and_die, left_over, part_of, rows_of
+from tests.writing.jobs import age, begin, fill, fill_and_die, left_over, part_of, rows_of
 from tfpetastorm.errors import (
     DatasetError,
     DatasetExistsError,
@@ -30,8 +30,8 @@ from tfpetastorm.errors import (
     PoolError,
     SchemaMismatchError,
 )
-from tfpetastorm.storage.adopt import adopt_files
-from tfpetastorm.storage.filesystem import resolve
+from tfpetastorm.stores.filesystem import resolve
+from tfpetastorm.writing.adopt import adopt_files
 
 BY_PART = tps.Unischema(
     "ByPart",

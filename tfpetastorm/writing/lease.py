@@ -16,10 +16,10 @@ from dataclasses import dataclass
 import pyarrow.fs as pafs
 
 from tfpetastorm.errors import DatasetError, Place, describe
-from tfpetastorm.storage.atomic import replace_file
-from tfpetastorm.storage.filesystem import is_local, join
-from tfpetastorm.storage.retrying import retried
-from tfpetastorm.storage.stores import TROUBLE
+from tfpetastorm.stores.atomic import replace_file
+from tfpetastorm.stores.filesystem import is_local, join
+from tfpetastorm.stores.patience import TROUBLE
+from tfpetastorm.stores.retrying import retried
 
 JOB = "job.json"
 ALIVE = "alive-"
