@@ -7,17 +7,16 @@ from collections.abc import Sequence
 
 import pyarrow as pa
 
+from tfpetastorm.stores.file_like import FileLike
 from tfpetastorm.stores.range_reader import RangeReader
 from tfpetastorm.stores.ranges import ByteRange, coalesced
 
 
-class RangedFile:
+class RangedFile(FileLike):
     """Serves reads from ranges that were fetched before. Used by one thread at a time.
 
     fetched: bytes that were asked of the store in all.
     """
-
-    closed = False
 
     def __init__(self, reader: RangeReader) -> None:
         self._reader = reader
@@ -65,21 +64,6 @@ class RangedFile:
     def tell(self) -> int:
         """The offset of the next read."""
         return self._at
-
-    def readable(self) -> bool:
-        """True."""
-        return True
-
-    def seekable(self) -> bool:
-        """True."""
-        return True
-
-    def writable(self) -> bool:
-        """False."""
-        return False
-
-    def flush(self) -> None:
-        """Nothing is ever written."""
 
     def close(self) -> None:
         """Nothing is left open: the reader belongs to whoever made it."""

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 
 from tfpetastorm.redaction import scrub, secrets_of_options
+from tfpetastorm.stores.file_like import FileLike
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -155,10 +156,8 @@ class FsspecHandler(pafs.FSSpecHandler):
         return pa.PythonFile(_Written(self.fs, path), mode="w")
 
 
-class _Ranges:
+class _Ranges(FileLike):
     """A file of which exactly the bytes asked for are fetched; each read is a request."""
-
-    closed = False
 
     def __init__(self, fs: Any, path: str) -> None:
         self.fs = fs
@@ -211,21 +210,6 @@ class _Ranges:
                 self._size = int(self.fs.info(self._path)["size"])
         return self._size
 
-    def readable(self) -> bool:
-        """True."""
-        return True
-
-    def seekable(self) -> bool:
-        """True."""
-        return True
-
-    def writable(self) -> bool:
-        """False."""
-        return False
-
-    def flush(self) -> None:
-        """Nothing is ever written."""
-
     def close(self) -> None:
         """Let go of what is open."""
         self.closed = True
@@ -233,10 +217,10 @@ class _Ranges:
             self._file.close()
 
 
-class _Stream:
+class _Stream(FileLike):
     """A file read from its beginning: with what is asked for comes more, ever more as it goes on."""
 
-    closed = False
+    seeks = False
 
     def __init__(self, file: _Ranges) -> None:
         self._file = file
@@ -259,21 +243,6 @@ class _Stream:
         self._ahead = found[wanted:]
         return found[:wanted]
 
-    def readable(self) -> bool:
-        """True."""
-        return True
-
-    def seekable(self) -> bool:
-        """False."""
-        return False
-
-    def writable(self) -> bool:
-        """False."""
-        return False
-
-    def flush(self) -> None:
-        """Nothing is ever written."""
-
     def close(self) -> None:
         """Let go of what is open."""
         self.closed = True
@@ -281,17 +250,14 @@ class _Stream:
         self._file.close()
 
 
-class _Written:
+class _Written(FileLike):
     """A file being written, whose errors hold no credentials."""
+
+    reads = seeks = False
 
     def __init__(self, fs: Any, path: str) -> None:
         self.fs = fs
         self._file = fs.open(path, "wb")
-
-    @property
-    def closed(self) -> bool:
-        """Whether it is complete."""
-        return bool(self._file.closed)
 
     @_clean
     def write(self, data: Any) -> int:
@@ -311,18 +277,7 @@ class _Written:
     def close(self) -> None:
         """Make the file complete."""
         self._file.close()
-
-    def readable(self) -> bool:
-        """False."""
-        return False
-
-    def seekable(self) -> bool:
-        """False."""
-        return False
-
-    def writable(self) -> bool:
-        """True."""
-        return True
+        self.closed = True
 
 
 def _fetches_ranges(fs: Any) -> bool:

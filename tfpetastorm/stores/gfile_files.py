@@ -7,41 +7,19 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, TypeAlias
 
+from tfpetastorm.stores.file_like import FileLike
 from tfpetastorm.stores.gfile_errors import asked
 
 #: Gives a new `tf.io.gfile.GFile` of the file.
 Open: TypeAlias = "Callable[[], Any]"
 
 
-class _File:
-    """What pyarrow asks of every file. scheme, path: which one it is, for errors."""
-
-    closed = False
-    reads = True
-    seeks = False
+class _File(FileLike):
+    """An open file. scheme, path: which one it is, for errors."""
 
     def __init__(self, open_file: Open, scheme: str, path: str) -> None:
         self._open = open_file
         self._of = (scheme, path)
-
-    def readable(self) -> bool:
-        """Whether it can be read."""
-        return self.reads
-
-    def seekable(self) -> bool:
-        """Whether it can be read anywhere."""
-        return self.seeks
-
-    def writable(self) -> bool:
-        """Whether it can be written."""
-        return not self.reads
-
-    def flush(self) -> None:
-        """Nothing: some stores take a flush for the end of the file."""
-
-    def close(self) -> None:
-        """Let go of it."""
-        self.closed = True
 
 
 class RangeFile(_File):
@@ -49,8 +27,6 @@ class RangeFile(_File):
 
     Each read opens it anew, which asks nothing of a store; open, it would keep half a megabyte for reading ahead.
     """
-
-    seeks = True
 
     def __init__(self, open_file: Open, size: int, scheme: str, path: str) -> None:
         super().__init__(open_file, scheme, path)
@@ -88,6 +64,8 @@ class RangeFile(_File):
 class StreamFile(_File):
     """A file of `size` bytes, read from its beginning."""
 
+    seeks = False
+
     def __init__(self, open_file: Open, size: int, scheme: str, path: str) -> None:
         super().__init__(open_file, scheme, path)
         self._left = size
@@ -110,7 +88,7 @@ class StreamFile(_File):
 class WrittenFile(_File):
     """A file being written. Most stores show it once it is closed."""
 
-    reads = False
+    reads = seeks = False
 
     def __init__(self, open_file: Open, scheme: str, path: str) -> None:
         super().__init__(open_file, scheme, path)
