@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,6 +19,7 @@ import tfpetastorm as tps
 from tests.storage.helpers import GOLDEN, SCHEMA, ids_of, plain, row, write
 from tfpetastorm.errors import DatasetError, DatasetWarning, EncodeError, OptionError, SchemaMismatchError
 from tfpetastorm.schema.codecs import decode_column
+from tfpetastorm.writing.commit import Commit
 
 WIDE = tps.Unischema(
     "Wide",
@@ -381,6 +385,39 @@ def test_two_writers_at_once(tmp_path: Path) -> None:
         first.close()
     assert ids_of(tmp_path) == [0, 1, 2, 4]
     assert len(list(tmp_path.iterdir())) == 3
+
+
+@pytest.mark.parametrize("store", [False, True], ids=["local", "store"])
+def test_two_writers_that_commit_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, store: bool) -> None:
+    place = {"url": "at-once", "filesystem": MemoryFileSystem()} if store else {"url": tmp_path}
+    with tps.DatasetWriter(**place, schema=SCHEMA) as writer:
+        writer.write(row(0))
+    first = tps.DatasetWriter(**place, schema=SCHEMA, mode="append")
+    second = tps.DatasetWriter(**place, schema=SCHEMA, mode="append")
+    first.write(row(1))
+    second.write(row(2))
+    told: list[str] = []
+
+    def close(writer: tps.DatasetWriter, name: str) -> None:
+        with contextlib.suppress(DatasetError):
+            writer.close()
+            told.append(name)
+
+    other = threading.Thread(target=close, args=(second, "second"))
+    publish = Commit._publish
+
+    def published(commit: Commit, old: list[str]) -> None:
+        # The first has made sure that it is alone.
+        if commit is first._transaction.commit:
+            other.start()
+            other.join(0.3)
+        publish(commit, old)
+
+    monkeypatch.setattr(Commit, "_publish", published)
+    close(first, "first")
+    other.join()
+    assert told == ["second" if store else "first"]
+    assert ids_of(place["url"], filesystem=place.get("filesystem")) == [0, 2 if store else 1]
 
 
 def test_two_writers_of_one_new_dataset(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import uuid
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -57,6 +58,43 @@ def open_new(filesystem: pafs.FileSystem, path: str) -> Any:
         # Only now: on stores, asking for folders takes requests, and leaves objects that stand for them.
         filesystem.create_dir(path.rpartition("/")[0], recursive=True)
         return filesystem.open_output_stream(path, compression=None)
+
+
+@contextlib.contextmanager
+def alone(filesystem: pafs.FileSystem, folder: str) -> Iterator[None]:
+    """Within the block nobody else on this machine is in one of the same folder; who wants to be waits.
+
+    So that a file can be replaced only if it is as it was. Without effect on stores, and where there are no locks.
+    """
+    handle = _locked(folder) if is_local(filesystem) else None
+    try:
+        yield
+    finally:
+        if handle is not None:
+            import fcntl
+
+            # Not by closing alone: a process that was forked meanwhile has the folder open too.
+            fcntl.flock(handle, fcntl.LOCK_UN)
+            os.close(handle)
+
+
+def _locked(folder: str) -> int | None:
+    try:
+        import fcntl
+    except ImportError:  # not POSIX
+        return None
+    try:
+        handle = os.open(folder or "/", os.O_RDONLY)
+    except OSError:  # not there, or not to be opened
+        return None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+    except BaseException as error:
+        os.close(handle)
+        if not isinstance(error, OSError):
+            raise
+        return None  # some network filesystems lock no folders
+    return handle
 
 
 def renames(filesystem: pafs.FileSystem) -> bool:

@@ -14,7 +14,7 @@ from tfpetastorm.storage.footers import read_footer
 from tfpetastorm.storage.inventory import DataFile
 from tfpetastorm.storage.listing import data_file, is_data_name, parquet_like, parquet_names
 from tfpetastorm.storage.metadata import COMMON_METADATA, common_metadata_bytes
-from tfpetastorm.stores.atomic import replace_file
+from tfpetastorm.stores.atomic import alone, replace_file
 from tfpetastorm.stores.filesystem import Url, join, resolve
 
 #: Hadoop's checksum of the metadata.
@@ -57,6 +57,10 @@ class Folder:
 
         Raises `DatasetChangedError` if somebody changed it since the folder was looked at.
         """
+        with alone(self.filesystem, self.root):
+            self._replace_unchanged(common_metadata_bytes(columns, pairs))
+
+    def _replace_unchanged(self, new: bytes) -> None:
         content = self.read(COMMON_METADATA) if self.content is not None else None
         if content != self.content:
             place = Place(file=self.metadata_path)
@@ -64,7 +68,7 @@ class Folder:
             raise DatasetChangedError(describe("the metadata has changed meanwhile", place, remedy=remedy))
         # Before, not after: without a checksum Hadoop reads either file, with an old one only the old.
         self.delete(CHECKSUM)
-        replace_file(self.filesystem, self.metadata_path, common_metadata_bytes(columns, pairs))
+        replace_file(self.filesystem, self.metadata_path, new)
 
     def delete(self, name: str) -> None:
         """Delete a file if it is there."""

@@ -28,7 +28,7 @@ from tfpetastorm.storage.metadata import (
 )
 from tfpetastorm.storage.sidecar import SIDECAR_NAME
 from tfpetastorm.storage.unify import check_file
-from tfpetastorm.stores.atomic import replace_file
+from tfpetastorm.stores.atomic import alone, replace_file
 from tfpetastorm.stores.filesystem import Location, join
 from tfpetastorm.stores.patience import TROUBLE
 
@@ -135,6 +135,11 @@ def add_metadata(location: Location, pairs: Mapping[bytes, bytes]) -> None:
     owned = {UNISCHEMA_KEY, FILES_KEY, PETASTORM_UNISCHEMA_KEY, PETASTORM_FILES_KEY} & pairs.keys()
     if owned:
         raise OptionError(f"{sorted(owned)[0].decode()} says what the dataset is, and is written with its files only.")
+    with alone(location.filesystem, location.paths[0]):
+        _add_metadata(location, pairs)
+
+
+def _add_metadata(location: Location, pairs: Mapping[bytes, bytes]) -> None:
     path = join(location.paths[0], COMMON_METADATA)
     if location.filesystem.get_file_info([path])[0].type == pafs.FileType.File:
         old = read_common_metadata(location.filesystem, path)

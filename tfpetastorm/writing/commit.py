@@ -37,7 +37,7 @@ from tfpetastorm.storage.metadata import (
     read_common_metadata,
 )
 from tfpetastorm.storage.sidecar import SIDECAR_NAME
-from tfpetastorm.stores.atomic import flush, replace_file
+from tfpetastorm.stores.atomic import alone, flush, replace_file
 from tfpetastorm.stores.filesystem import is_local, join
 from tfpetastorm.stores.patience import TROUBLE
 from tfpetastorm.stores.retrying import retried
@@ -165,7 +165,11 @@ class Commit:
             self._marked = True
             lease.mark(self._filesystem, self.hidden, lease_seconds)
         leftovers.clear_dead(self._filesystem, self._root, self.token, self.files, folders, self._check_unchanged)
-        self._check_unchanged()
+        with alone(self._filesystem, self._root):
+            self._check_unchanged()
+            self._mark(columns)
+
+    def _mark(self, columns: pa.Schema) -> None:
         if self._fresh:
             pairs = {FILES_KEY: files_json({}, writing=self.token)}
             self._replace_metadata(common_metadata_bytes(columns, pairs))
@@ -198,15 +202,19 @@ class Commit:
         files: all files it then has; those of before that are not among them are deleted afterwards.
         Raises `DatasetError` if another writer has committed meanwhile; nothing is changed then.
         """
-        self._check_unchanged()
         old = [name for name in self.files if name not in files]
-        self._publish(old)
-        # A checksum of the old metadata would make Hadoop refuse the new.
-        leftovers.delete(self._filesystem, self._root, ["._common_metadata.crc"])
-        self._check_open()
         content = common_metadata_bytes(columns, pairs)
-        self._final = _digest(content)
-        self._replace_metadata(content)
+        with alone(self._filesystem, self._root):
+            self._check_unchanged()
+            self._publish(old)
+            # A checksum of the old metadata would make Hadoop refuse the new.
+            leftovers.delete(self._filesystem, self._root, ["._common_metadata.crc"])
+            self._check_open()
+            if not self._staged:
+                # Stores have no locks: as late as can be.
+                self._check_unchanged()
+            self._final = _digest(content)
+            self._replace_metadata(content)
         stale = [*(_STALE if self.mode != "error" else ()), *((SIDECAR_NAME,) if old else ())]
         leftovers.delete(self._filesystem, self._root, [*old, *stale])
         leftovers.delete_empty_folders(self._filesystem, self._root, old)
@@ -215,7 +223,7 @@ class Commit:
     def abort(self) -> None:
         """Remove whatever was written; the earlier dataset stays as it was."""
         # The store may be gone, which is why the writer gives up: what is left hides what it wrote all the same.
-        with contextlib.suppress(*TROUBLE, DatasetError):
+        with contextlib.suppress(*TROUBLE, DatasetError), alone(self._filesystem, self._root):
             now = self._metadata_now()
             # Interrupted behind its last step, a commit counts.
             if now != self._final:
