@@ -19,7 +19,7 @@ WITHOUT_TENSORFLOW = ORDER[: ORDER.index("tfdata")]
 #: The one module of them that may import TensorFlow, in a function: only its own filesystems ask for it.
 TENSORFLOWS_FILESYSTEMS = "stores/gfile.py"
 #: May import all of these, but not one another; the façade alone hands them out.
-ON_TOP = ["keras", "spark", "torch"]
+ON_TOP = ["keras", "spark", "tfmd", "torch"]
 #: Beside the way of a row: may import what lies left of these and them; only what sits on top imports it.
 BESIDE = {"upkeep": "read"}
 #: Single modules that any folder may import, and that import no folder but those given.
@@ -27,9 +27,13 @@ COMMON: dict[str, list[str]] = {"errors": [], "redaction": []}
 #: The folders that import each of the other frameworks: none where they take what we give without any help of ours.
 OTHER_FRAMEWORKS: dict[str, list[str]] = {
     "torch": ["torch", "petastorm"], "pyspark": ["spark"], "jax": [], "pytensor": [], "theano": [], "sklearn": [],
+    "tensorflow_metadata": ["tfmd"],
 }  # fmt: skip
 #: What only an extra, a user or a front end brings in.
-OPTIONAL = ["fsspec", "pyspark", "torch", "jax", "pytensor", "sklearn", "pandas", "matplotlib", "psutil", "tfx", "rich"]
+OPTIONAL = [
+    "fsspec", "pyspark", "torch", "jax", "pytensor", "sklearn", "pandas", "matplotlib", "psutil", "tensorflow_metadata",
+    "tfx", "rich",
+]  # fmt: skip
 
 
 def modules(folder: str) -> list[Path]:
@@ -164,6 +168,10 @@ def test_importing_every_module_left_of_tfdata_loads_no_tensorflow() -> None:
 
 def test_importing_the_package_loads_neither_tensorflow_nor_anything_optional() -> None:
     assert not loaded_after("import tfpetastorm") & {"tensorflow", "keras", "tf_keras", *OPTIONAL}
+
+
+def test_schemas_for_tfx_load_nothing_until_asked_for_one() -> None:
+    assert not loaded_after("import tfpetastorm.tfmd") & {"tensorflow", "keras", *OPTIONAL}
 
 
 def test_training_with_keras_loads_only_the_keras_of_the_model() -> None:
