@@ -104,7 +104,7 @@ def test_common_modules_import_no_folder(name: str) -> None:
     assert not forbidden(PACKAGE / f"{name}.py", COMMON[name])
 
 
-@pytest.mark.parametrize("folder", [*WITHOUT_TENSORFLOW, *BESIDE, "cli"])
+@pytest.mark.parametrize("folder", [*WITHOUT_TENSORFLOW, *BESIDE, "cli", "tfmd"])
 def test_no_line_left_of_tfdata_imports_tensorflow(folder: str) -> None:
     found = [
         f"{path.relative_to(PACKAGE)}:{line}: {name}"
