@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from urllib.parse import unquote
 
 import fsspec
 import pyarrow.fs as pafs
@@ -45,6 +46,24 @@ def test_a_home_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     plain(tmp_path / "data/x.parquet", id=[1])
     assert ids_of("~/data") == [1]
+    # As a shell has it.
+    monkeypatch.chdir(tmp_path)
+    plain(tmp_path / "~nobody by this name/x.parquet", id=[2])
+    assert ids_of("~nobody by this name") == [2]
+
+
+def test_a_hash_is_part_of_a_name() -> None:
+    reached = "endpoint_override=127.0.0.1:1&scheme=http&region=here"
+    for name in ("a#b", "a%23b", "#"):
+        found = resolve(f"s3://key:secret@bucket/{name}/c?{reached}")
+        assert found.paths == (f"bucket/{unquote(name)}/c",)
+
+
+@pytest.mark.parametrize("url", ["file://host/set", "file://user:password@host/set", "FILE://tmp/set"])
+def test_a_file_url_of_another_host(url: str) -> None:
+    with pytest.raises(DatasetError, match="names a host or a relative path") as caught:
+        resolve(url)
+    assert "password" not in str(caught.value)
 
 
 def test_globs_and_lists(numbered: Path) -> None:

@@ -13,7 +13,6 @@ import posixpath
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, TypeAlias
 from urllib.parse import unquote
 
@@ -29,7 +28,7 @@ from tfpetastorm.stores.patience import StoreHandler, on_fsspec, patient
 Url: TypeAlias = "str | os.PathLike[str] | Sequence[str | os.PathLike[str]]"
 
 _SCHEME = re.compile(r"^([a-zA-Z][a-zA-Z0-9+.-]+)(::|://)")
-_FILE_URL = re.compile(r"^file:(//(localhost)?(?=/))?(?=/)", re.IGNORECASE)
+_FILE_URL = re.compile(r"^file:(?:(?=/(?!/))|//(localhost)?(?=/))", re.IGNORECASE)
 #: Hadoop's older names of S3.
 _ALIASES = {"s3a": "s3", "s3n": "s3"}
 _HDFS_REMEDY = (
@@ -122,7 +121,8 @@ def _text(url: str | os.PathLike[str]) -> str:
         raise OptionError(f"a dataset's path is a str, not {type(text).__name__}.")
     if not text:
         raise DatasetError("an empty string is no path of a dataset.")
-    return str(Path(text).expanduser()) if text.startswith("~") else text
+    # Of nobody's home it is a name, as a shell has it.
+    return os.path.expanduser(text)  # noqa: PTH111 - pathlib's fails there, and changes the rest of the path
 
 
 def _resolve_one(url: str, filesystem: Any) -> Location:
@@ -156,8 +156,9 @@ def _resolve_one(url: str, filesystem: Any) -> Location:
 
 
 def _by_pyarrow(url: str, shown: str) -> Location:
-    # "*" and "[" are no characters of a URI, so only what precedes them is handed to pyarrow as one.
-    head, _, query = url.partition("?")
+    # pyarrow would leave out what follows a "#", and take another dataset. "*" and "[" are no characters of a URI, so
+    # only what precedes them is handed to it as one.
+    head, _, query = url.replace("#", "%23").partition("?")
     parts = head.split("/")
     plain = next((i for i, part in enumerate(parts) if i > 2 and re.search(r"[*\[]", part)), len(parts))
     filesystem, path = pafs.FileSystem.from_uri("/".join(parts[:plain]) + (f"?{query}" if query else ""))
