@@ -16,7 +16,7 @@ _CONTAINERS = ("abfs", "abfss", "wasb", "wasbs")
 #: Options of filesystems, and parts of them, that are no credentials; whatever else is a text may be one.
 _HARMLESS = frozenset({"endpoint_url", "region_name", "region", "scheme", "protocol", "host", "project", "consistency"})
 _SECRET_VARIABLE = re.compile(r"SECRET|TOKEN|PASSWORD|_KEY|SAS|CREDENTIAL")
-#: Shorter texts are no credentials, and would be found within words.
+#: Shorter texts are found within words, and as options are no credentials.
 _LEAST = 4
 
 
@@ -50,7 +50,8 @@ def scrub(text: str, secrets: Iterable[str]) -> str:
     """`text` without these secrets, as they are and as URLs have them, and with every URL in it redacted."""
     forms = {form for secret in secrets for form in (secret, unquote(secret), quote(secret, safe=""))}
     for form in sorted(filter(None, forms), key=len, reverse=True):
-        text = text.replace(form, "…")
+        # Of those that any word may hold, whole words.
+        text = text.replace(form, "…") if len(form) >= _LEAST else re.sub(rf"(?<!\w){re.escape(form)}(?!\w)", "…", text)
     return redact_text(text)
 
 
@@ -58,7 +59,9 @@ def secrets_of_url(url: str) -> set[str]:
     """User name, password and query values of a URL: what may be secret in it."""
     userinfo = url.partition("://")[2].rpartition("@")[0]
     values = (part.partition("=")[2] for part in url.partition("?")[2].split("&"))
-    return {part for part in (userinfo, *userinfo.split(":"), *values) if part}
+    # A driver that takes them for a part of its address cuts them at each "/".
+    parts = (userinfo, *userinfo.split(":"), *re.split("[:/@]+", userinfo), *values)
+    return {part for part in parts if part}
 
 
 def secrets_of_options(options: Any) -> set[str]:

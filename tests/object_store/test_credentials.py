@@ -74,6 +74,7 @@ def ways(s3: S3Server) -> dict[str, tuple[str, dict[str, Any]]]:
         "url and filesystem": (s3.url("set"), {"filesystem": s3.filesystem()}),
         "s3fs": ("s3://data/set", {"filesystem": s3.fsspec()}),
         "chained": (f"simplecache::{s3.url('set')}", {}),
+        "chained twice": (f"zip://set::{s3.url('set.zip').replace('%2F', '/')}", {}),
         "http": (f"http://user:{PASSWORD}@127.0.0.1:{s3.port}/data/set?X-Amz-Signature={PASSWORD}", {}),
         "no scheme": (f"nosuch://user:{PASSWORD}@host/set", {}),
     }
