@@ -32,6 +32,7 @@ from tfpetastorm.errors import (
 )
 from tfpetastorm.stores.filesystem import resolve
 from tfpetastorm.writing.adopt import adopt_files
+from tfpetastorm.writing.job_commit import JobCommit
 
 BY_PART = tps.Unischema(
     "ByPart",
@@ -469,3 +470,25 @@ def quiet() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DatasetWarning)
         yield
+
+
+@pytest.mark.parametrize("index", [1.5, "1", None, True, -1, 1_000_000])
+def test_what_is_no_index(tmp_path: Path, index: Any) -> None:
+    with begin(tmp_path) as job, pytest.raises(OptionError, match="index="):
+        job.writer(index)
+
+
+def test_a_commit_that_another_process_finishes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = begin(tmp_path)
+    parts = [part_of(job, 0, range(3))]
+    hold = JobCommit.hold
+
+    def held(commit: JobCommit) -> None:
+        monkeypatch.setattr(JobCommit, "hold", hold)
+        job.commit(parts)
+        commit.hold()
+
+    monkeypatch.setattr(JobCommit, "hold", held)
+    job.commit(parts)
+    assert ids_of(tmp_path) == [0, 1, 2]
+    assert not left_over(tmp_path)

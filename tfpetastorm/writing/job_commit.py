@@ -55,8 +55,19 @@ class JobCommit(Commit):
     def hold(self) -> None:
         """Keep other processes from finishing or aborting the job at the same time, where that can be done.
 
-        What is known of the dataset is read anew. Raises `DatasetError` if another does so now, or the job is over.
+        What is known of the dataset is read anew. Raises `DatasetError` if another does so now, or the job is over, but
+        not if it was `committed` meanwhile.
         """
+        try:
+            self._hold()
+        except DatasetError:
+            self._look_again()
+            if self.committed is None:
+                raise
+        else:
+            self._look_again()
+
+    def _hold(self) -> None:
         if self._staged:
             self._check_open()
             try:
@@ -67,7 +78,6 @@ class JobCommit(Commit):
             except FileNotFoundError:  # over since
                 self._check_open()
         lease.join_job(self._filesystem, self.hidden, "commit")
-        self._look_again()
 
     def written(self) -> dict[str, int]:
         """The sizes of the files that the job's writers have made, by name, with all others of the dataset."""

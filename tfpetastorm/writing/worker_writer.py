@@ -6,6 +6,8 @@ import uuid
 import weakref
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from tfpetastorm.errors import DatasetError, OptionError
 from tfpetastorm.stores.filesystem import Location, is_local, join
 from tfpetastorm.writing import lease, leftovers
@@ -25,7 +27,8 @@ class WorkerWriter(RowWriter):
     """
 
     def __init__(self, job: ParallelWrite, location: Location, index: int, workers: int | None, progress: bool) -> None:
-        if not 0 <= index < MOST_WRITERS:
+        whole = isinstance(index, (int, np.integer)) and not isinstance(index, bool)
+        if not whole or not 0 <= index < MOST_WRITERS:
             raise OptionError(f"index={index!r} is none of 0 to {MOST_WRITERS - 1:,}.")
         self._job = job
         self._index = int(index)
