@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 import weakref
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -26,7 +26,7 @@ class WorkerWriter(RowWriter):
     may try again.
     """
 
-    def __init__(self, job: ParallelWrite, location: Location, index: int, workers: int | None, progress: bool) -> None:
+    def __init__(self, job: ParallelWrite, location: Location, index: Any, workers: int | None, progress: bool) -> None:
         whole = isinstance(index, (int, np.integer)) and not isinstance(index, bool)
         if not whole or not 0 <= index < MOST_WRITERS:
             raise OptionError(f"index={index!r} is none of 0 to {MOST_WRITERS - 1:,}.")
