@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pyarrow.fs as pafs
 import pytest
 
@@ -10,6 +12,7 @@ from benchmarks.s3_server import S3Server
 from tests.object_store.test_datasets import Place, write
 from tests.storage.helpers import ids_of
 from tfpetastorm.errors import DatasetError, StoreError
+from tfpetastorm.stores.patience import StoreHandler
 
 #: Clients that don't try again by themselves, as far as they can be told: what is tested is ours.
 CLIENTS = ["pyarrow", "s3fs"]
@@ -96,6 +99,37 @@ def test_a_refusal_is_told_at_once(s3: S3Server, where: Place) -> None:
     with pytest.raises(StoreError, match=r"(?i)forbidden|denied"):
         tps.open_dataset(url, **options)
     assert len(s3.counts().of(match="set/part")) == 1
+
+
+def test_what_no_trial_can_mend_is_told_at_once(s3: S3Server, where: Place) -> None:
+    _, options = where
+    for path in ("nosuchbucket/set", "No Bucket/set"):
+        with pytest.raises(DatasetError) as caught:
+            write((path, options), range(5))
+        assert "tried" not in str(caught.value)
+
+
+def test_a_whole_store_is_no_dataset(s3: S3Server, where: Place) -> None:
+    _, options = where
+    write(where, range(5))
+    for path in ("s3://", "/"):
+        with pytest.raises(DatasetError, match=r"can't list|folder of datasets"):
+            tps.open_dataset(path, **options)
+
+
+def test_a_store_that_fails_after_reading_only_costs_the_cache(
+    s3: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url, options = place(s3, "pyarrow")
+    write((url, options), range(5))
+    dataset = tps.open_dataset(url, **options)
+
+    def fails(*_: object) -> None:
+        raise StoreError("It can't be told what is there.")
+
+    monkeypatch.setattr(StoreHandler, "get_file_info", fails)
+    made = tps.make_dataset(dataset, batch_size=5, fields=["id"], cache=tmp_path)
+    assert [batch["id"].numpy().tolist() for batch in made] == [list(range(5))]
 
 
 @pytest.mark.parametrize("match", ["part", "_common_metadata"])

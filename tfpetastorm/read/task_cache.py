@@ -19,6 +19,7 @@ from tfpetastorm.read.cache import DiskCache, Kept
 from tfpetastorm.read.naming import as_text, code_name, declared, field_name
 from tfpetastorm.read.predicate import AllOf, ExpressionPredicate, Predicate
 from tfpetastorm.schema.field import UnischemaField
+from tfpetastorm.stores.patience import TROUBLE
 
 if TYPE_CHECKING:
     from tfpetastorm.read.spec import ReadSpec
@@ -137,7 +138,7 @@ class TaskCache:
         file = source.inventory.files[int(source.inventory.row_group_file[task.row_group])]
         try:
             (info,) = source.filesystem.get_file_info([file.path])
-        except OSError:
+        except TROUBLE:
             return False
         return bool(info.size == file.size and info.mtime_ns == file.mtime_ns)
 

@@ -71,7 +71,7 @@ def _infos(filesystem: pafs.FileSystem, paths: Sequence[str], url: str) -> list[
 def _one_folder(location: Location, root: str, on_bad_file: OnBadFile | None) -> Listing:
     try:
         found = location.filesystem.get_file_info(pafs.FileSelector(root, recursive=True))
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, pa.ArrowException, ValueError) as error:
         raise DatasetError(f"can't list {location.url}: {error}") from None
     by_name = {_relative(info.path, root): info for info in found if info.type != pafs.FileType.Directory}
     metadata = None

@@ -37,6 +37,9 @@ _LASTING_WORDS = (
     "HTTP status 401",
     "HTTP status 403",
     "HTTP status 416",
+    # A bucket that is not there, and what clients refuse to ask at all.
+    "allow_bucket_creation",
+    "Parameter validation failed",
 )
 #: Packages whose exceptions are no `OSError`, but tell of a connection.
 _CLIENTS = {
