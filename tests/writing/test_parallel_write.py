@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pyarrow.fs as pafs
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -492,3 +493,25 @@ def test_a_commit_that_another_process_finishes_first(tmp_path: Path, monkeypatc
     job.commit(parts)
     assert ids_of(tmp_path) == [0, 1, 2]
     assert not left_over(tmp_path)
+
+
+def test_commits_of_the_same_parts_that_overlap_on_a_store(monkeypatch: pytest.MonkeyPatch) -> None:
+    place = {"filesystem": MemoryFileSystem()}
+    job = begin("overlapping", **place)
+    parts = [part_of(job, 0, range(3))]
+    publish = JobCommit._publish
+
+    def published(commit: JobCommit, old: list[str]) -> None:
+        monkeypatch.setattr(JobCommit, "_publish", publish)
+        job.commit(parts)
+        publish(commit, old)
+
+    monkeypatch.setattr(JobCommit, "_publish", published)
+    job.commit(parts)
+    assert ids_of("overlapping", **place) == [0, 1, 2]
+
+
+@pytest.mark.parametrize("processes", [0, -1])
+def test_no_processes(tmp_path: Path, processes: int) -> None:
+    with begin(tmp_path) as job, pytest.raises(OptionError, match="processes="):
+        job.map(fill, [range(3)], processes=processes)

@@ -7,6 +7,7 @@ import posixpath
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.fs as pafs
 
 from tfpetastorm.errors import DatasetError, Place, describe
@@ -66,6 +67,16 @@ class JobCommit(Commit):
                 raise
         else:
             self._look_again()
+
+    def finish(self, files: Mapping[str, ListedFile], columns: pa.Schema, pairs: Mapping[bytes, bytes]) -> None:
+        """See `Commit.finish`. That another process has committed the same meanwhile is no error."""
+        try:
+            super().finish(files, columns, pairs)
+        except DatasetError:
+            with contextlib.suppress(*TROUBLE):
+                self._look_again()
+            if self.committed != {name: files[name] for name in leftovers.of_token(files, self.token)}:
+                raise
 
     def _hold(self) -> None:
         if self._staged:

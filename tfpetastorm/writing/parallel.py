@@ -126,6 +126,8 @@ class ParallelWrite:
         Raises what `fill` raised for the first task that failed, and `PoolError` if a process died; the job is as open
         as before.
         """
+        if processes is not None and processes < 1:
+            raise OptionError(f"processes={processes!r} is no number of processes; give an int of 1 or more.")
         context = multiprocessing.get_context("spawn")
         with ProcessPoolExecutor(processes, mp_context=context) as pool:
             futures = [pool.submit(_fill, self, index, fill, task) for index, task in enumerate(tasks)]

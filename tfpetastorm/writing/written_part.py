@@ -105,7 +105,8 @@ def files_of(
         for file in part.files:
             if not _fits(file.name, part, prefix, partition_by):
                 what = "a part names a file that its writer doesn't make"
-                raise DatasetError(describe(what, Place(file=file.name), found=f"writer {part.writer}, {part.index}"))
+                expected = f"one of writer {part.writer} with index {part.index}"
+                raise DatasetError(describe(what, Place(file=file.name), expected=expected, found="another name"))
             files[file.name] = file
     return files
 
