@@ -18,7 +18,7 @@ from pyspark.sql import types as T  # noqa: N812 - as Spark's users call it
 
 import tfpetastorm as tps
 from tfpetastorm.codecs import CompressedImageCodec, CompressedNdarrayCodec, NdarrayCodec, ScalarCodec
-from tfpetastorm.errors import DatasetWarning, PetastormMetadataGenerationError
+from tfpetastorm.errors import DatasetWarning, OptionError, PetastormMetadataGenerationError
 from tfpetastorm.etl.dataset_metadata import get_schema_from_dataset_url, materialize_dataset
 from tfpetastorm.spark import encode_frame
 from tfpetastorm.unischema import Unischema, UnischemaField, dict_to_spark_row
@@ -255,3 +255,19 @@ def test_rows_that_fail_leave_the_dataset_as_it_was(spark: Any, dataset_path: Pa
         frame.write.mode("append").partitionBy("place").parquet(dataset_path.as_uri())
     assert (dataset_path / "_common_metadata").read_bytes() == described
     assert_rows(dataset_path, range(4))
+
+
+@pytest.mark.parametrize(
+    ("url", "options", "said"),
+    [
+        ("/set", {"row_group_size_mb": float("nan")}, "row_group_size_mb"),
+        ("/set", {"row_group_size_mb": float("inf")}, "row_group_size_mb"),
+        ("/set", {"row_group_size_mb": "64"}, "row_group_size_mb"),
+        ("/set", {"row_group_rows": 0}, "row_group_rows"),
+        ("/set", {"row_group_rows": 1.5}, "row_group_rows"),
+        (["/set"], {}, "one folder"),
+    ],
+)
+def test_what_can_not_be_is_told_before_spark_writes(url: Any, options: dict[str, Any], said: str) -> None:
+    with pytest.raises(OptionError, match=said), materialize_dataset(None, url, SCHEMA, **options):
+        pytest.fail("the block was entered")

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
+import os
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
+
+import numpy as np
 
 from tfpetastorm.errors import (
     DamagedDataError,
@@ -15,6 +19,7 @@ from tfpetastorm.errors import (
     PetastormMetadataGenerationError,
     SchemaMismatchError,
 )
+from tfpetastorm.plan.numbers import whole_number
 from tfpetastorm.schema.unischema import Unischema
 from tfpetastorm.spark.settings import hadoop_settings, parquet_settings, session_settings, sql_settings
 from tfpetastorm.stores.filesystem import Url, resolve
@@ -50,16 +55,20 @@ def materialize_dataset(
     """
     if not isinstance(schema, Unischema):
         raise OptionError(f"materialize_dataset takes a Unischema, not {type(schema).__name__}.")
-    if row_group_size_mb is not None and row_group_size_mb <= 0:
-        raise OptionError(f"row_group_size_mb is a number above 0, not {row_group_size_mb!r}.")
+    if not isinstance(dataset_url, (str, os.PathLike)):
+        raise OptionError("materialize_dataset takes one folder, not a list.")
+    if row_group_size_mb is not None:
+        number = isinstance(row_group_size_mb, (int, float, np.number))
+        if not number or not 0 < row_group_size_mb < math.inf:
+            raise OptionError(f"row_group_size_mb is a number above 0, not {row_group_size_mb!r}.")
+    if row_group_rows is not None:
+        row_group_rows = whole_number("row_group_rows", row_group_rows, 1)
     settings = parquet_settings(row_group_size_mb or None, row_group_rows, use_summary_metadata)
     with hadoop_settings(spark, settings), session_settings(spark, sql_settings(schema)):
         yield
     if filesystem is None and filesystem_factory is not None:
         filesystem = filesystem_factory()
     location = resolve(dataset_url, filesystem, glob=False)
-    if location.many:
-        raise OptionError("materialize_dataset takes one folder, not a list.")
     try:
         adopted = adopt_files(location, schema, keep_summary=use_summary_metadata)
     except (DatasetError, DamagedDataError, SchemaMismatchError) as error:
