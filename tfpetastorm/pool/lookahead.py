@@ -294,9 +294,15 @@ class LookAhead:
         for entry in entries.values():
             entry.future.cancel()
         if executor is not None:
-            atexit.unregister(self._at_exit)
-            executor.shutdown(wait=True, cancel_futures=True)
-            self._on_close()
+            try:
+                executor.shutdown(wait=True, cancel_futures=True)
+                self._on_close()
+            finally:
+                # Not before: at exit someone has to wait for the keeper that does this, since a thread which frees
+                # pyarrow's files while the interpreter is torn down crashes it.
+                with self._lock:
+                    if self._executor is None:
+                        atexit.unregister(self._at_exit)
 
     def _at_exit(self) -> None:
         """Ends fetches that TensorFlow's threads have under way: a thread that returns to Python while the interpreter
