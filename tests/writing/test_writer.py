@@ -526,7 +526,7 @@ def test_bad_options(tmp_path: Path, options: dict[str, Any], said: str) -> None
 
 
 def test_folder_names_that_can_not_be(tmp_path: Path) -> None:
-    for value in ("", "__HIVE_DEFAULT_PARTITION__"):
+    for value in ("", "__HIVE_DEFAULT_PARTITION__", "a\0b"):
         with (
             pytest.raises(EncodeError, match="'name'"),
             tps.DatasetWriter(tmp_path, SCHEMA, partition_by=["name"]) as writer,

@@ -167,7 +167,7 @@ def _folders(fields: list[UnischemaField], arrays: Mapping[str, pa.Array]) -> An
 
 def _folder(field: UnischemaField, value: Any) -> str:
     text = folder_value(field, value)
-    if text in (HIVE_NULL, ""):
+    if text in (HIVE_NULL, "") or "\0" in text:
         what = "a value can't be the name of a partition folder"
         raise EncodeError(describe(what, Place(field=field.name), found=repr(text), expected="any other text"))
     return f"{_escaped(field.name)}={_escaped(text)}"
