@@ -87,9 +87,9 @@ def eventually(condition, seconds=10.0):
 
 def shared_memory() -> set[str]:
     folder = Path("/dev/shm")
-    # Semaphores of multiprocessing come and go with tests that run beside these; the pool has none.
+    # Semaphores of multiprocessing and joblib come and go with tests that run beside these; the pool has none.
     names = {path.name for path in folder.iterdir()} if folder.exists() else set()
-    return {name for name in names if not name.startswith("sem.mp-")}
+    return {name for name in names if not name.startswith("sem.")}
 
 
 @pytest.mark.parametrize("pool", ["thread", "process"])
