@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
 import tfpetastorm as tps
@@ -44,6 +45,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("pool", ["thread", "process", "inline"])
 @pytest.mark.parametrize("method", ["make_dataset", "make_reader", "make_batch_reader"])
 def test_every_method_and_pool(method: str, pool: str, url: Path) -> None:
+    others = len(psutil.Process().children(recursive=True))
     started = time.perf_counter()
     found = measure(url, method=method, pool=pool, workers=2, warmup_cycles=3, measure_cycles=40, batch_size=10)
     elapsed = time.perf_counter() - started
@@ -62,7 +64,8 @@ def test_every_method_and_pool(method: str, pool: str, url: Path) -> None:
         assert found.bytes_fetched > 0
     assert found.usage.own_rss > 10_000_000
     if pool == "process":
-        assert found.usage.workers == 2
+        # Beside processes that other tests of this one keep running.
+        assert found.usage.workers == 2 + others
         assert found.usage.workers_rss is not None
         assert found.usage.workers_rss > 20_000_000
 
