@@ -24,6 +24,7 @@ from tfpetastorm.storage.indexers import RowGroupIndexerBase
 from tfpetastorm.storage.opening import open_dataset
 from tfpetastorm.storage.row_group_index import find_indexes, store_indexes
 from tfpetastorm.storage.where import unknown_field
+from tfpetastorm.stores.filesystem import is_local
 
 
 def build_rowgroup_index(
@@ -56,7 +57,7 @@ def build_rowgroup_index(
     for name in names:
         if name not in stored.schema.fields:
             raise unknown_field(name, list(stored.schema.fields))
-    options = PoolOptions() if workers is None else PoolOptions(workers=workers)
+    options = PoolOptions(workers=workers).on(is_local(stored.filesystem))
     store_indexes(stored, _built(stored, indexers, names, options, spark_context))
 
 

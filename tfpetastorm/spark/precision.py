@@ -31,9 +31,8 @@ def warn_of_loss(df: Any, dtype: str | None, stacklevel: int = 2) -> None:
         return
     lost = [field.name for field in df.schema.fields if is_vector(field.dataType) or _holds(field.dataType, "double")]
     if lost:
-        shown = ", ".join(map(repr, lost[:5])) + (", …" if len(lost) > 5 else "")
         warnings.warn(
-            f"Precision is lost: float64 becomes float32 in {shown}. dtype=None keeps every column's own, and "
+            f"Precision is lost: float64 becomes float32 in {_listed(lost)}. dtype=None keeps every column's own, and "
             "dtype='float64' makes all float64.",
             DatasetWarning,
             stacklevel=stacklevel + 1,
@@ -44,13 +43,16 @@ def warn_of_left_out(df: Any, stacklevel: int = 2) -> None:
     """Warns of columns, and members of structs, that readers have no field for: maps, and lists of structs."""
     lost = [name for field in df.schema.fields for name in _unreadable(field.name, field.dataType)]
     if lost:
-        shown = ", ".join(map(repr, lost[:5])) + (", …" if len(lost) > 5 else "")
         warnings.warn(
-            f"Columns that no reader has a field for are left out when the data is read: {shown}. Select what they "
-            "hold as columns of their own before the conversion.",
+            f"Columns that no reader has a field for are left out when the data is read: {_listed(lost)}. Select what "
+            "they hold as columns of their own before the conversion.",
             DatasetWarning,
             stacklevel=stacklevel + 1,
         )
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(map(repr, names[:5])) + (", …" if len(names) > 5 else "")
 
 
 def with_arrays(df: Any, dtype: str | None) -> Any:
