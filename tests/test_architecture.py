@@ -18,8 +18,10 @@ ORDER = ["schema", "stores", "storage", "writing", "plan", "read", "pool", "feed
 WITHOUT_TENSORFLOW = ORDER[: ORDER.index("tfdata")]
 #: The one module of them that may import TensorFlow, in a function: only its own filesystems ask for it.
 TENSORFLOWS_FILESYSTEMS = "stores/gfile.py"
-#: May import all of these, but not one another; the façade alone hands them out.
-ON_TOP = ["keras", "spark", "tfmd", "torch"]
+#: May import all of these, and of one another only those named; the façade alone hands them out.
+ON_TOP: dict[str, list[str]] = {
+    "keras": [], "spark": [], "tfmd": [], "tfx": ["tfmd", "tfxio"], "tfxio": ["tfmd"], "torch": [],
+}  # fmt: skip
 #: Beside the way of a row: may import what lies left of these and them; only what sits on top imports it.
 BESIDE = {"upkeep": "read"}
 #: Single modules that any folder may import, and that import no folder but those given.
@@ -27,12 +29,13 @@ COMMON: dict[str, list[str]] = {"errors": [], "redaction": []}
 #: The folders that import each of the other frameworks: none where they take what we give without any help of ours.
 OTHER_FRAMEWORKS: dict[str, list[str]] = {
     "torch": ["torch", "petastorm"], "pyspark": ["spark"], "jax": [], "pytensor": [], "theano": [], "sklearn": [],
-    "tensorflow_metadata": ["tfmd"],
+    "tensorflow_metadata": ["tfmd", "tfxio", "tfx"], "tfx_bsl": ["tfxio", "tfx"], "apache_beam": ["tfxio", "tfx"],
+    "tfx": ["tfx"], "tensorflow_transform": ["tfx"], "tensorflow_data_validation": [], "ml_metadata": [],
 }  # fmt: skip
 #: What only an extra, a user or a front end brings in.
 OPTIONAL = [
     "fsspec", "pyspark", "torch", "jax", "pytensor", "sklearn", "pandas", "matplotlib", "psutil", "tensorflow_metadata",
-    "tfx", "rich",
+    "tfx", "tfx_bsl", "apache_beam", "tensorflow_transform", "tensorflow_data_validation", "ml_metadata", "rich",
 ]  # fmt: skip
 
 
@@ -76,7 +79,7 @@ def test_a_folder_imports_only_what_lies_left_of_it(folder: str) -> None:
 def test_what_sits_on_top_stands_by_itself(folder: str) -> None:
     found = modules(folder)
     assert found, f"no modules in {folder}/"
-    assert not [line for path in found for line in forbidden(path, [*ORDER, folder])]
+    assert not [line for path in found for line in forbidden(path, [*ORDER, *ON_TOP[folder], folder])]
 
 
 @pytest.mark.parametrize("name", OTHER_FRAMEWORKS)
@@ -170,8 +173,10 @@ def test_importing_the_package_loads_neither_tensorflow_nor_anything_optional() 
     assert not loaded_after("import tfpetastorm") & {"tensorflow", "keras", "tf_keras", *OPTIONAL}
 
 
-def test_schemas_for_tfx_load_nothing_until_asked_for_one() -> None:
-    assert not loaded_after("import tfpetastorm.tfmd") & {"tensorflow", "keras", *OPTIONAL}
+@pytest.mark.parametrize("folder", ["tfmd", "tfxio", "tfx"])
+def test_what_is_for_tfx_loads_nothing_until_a_name_is_used(folder: str) -> None:
+    found = loaded_after(f"import tfpetastorm.{folder}", f"dir(tfpetastorm.{folder})")
+    assert not found & {"tensorflow", "keras", *OPTIONAL}
 
 
 def test_training_with_keras_loads_only_the_keras_of_the_model() -> None:
