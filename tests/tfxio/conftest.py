@@ -1,0 +1,18 @@
+"""Where tfx-bsl is not installed there is nothing to collect: `make test-frameworks` and `make test-tfx` run these."""
+
+from __future__ import annotations
+
+import importlib.util
+
+import pytest
+
+from tests.tfx_warnings import OF_TFX
+
+collect_ignore_glob = [] if importlib.util.find_spec("tfx_bsl") else ["test_*.py"]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "tests/tfxio/" in item.path.as_posix():
+            for text in OF_TFX:
+                item.add_marker(pytest.mark.filterwarnings(text))
