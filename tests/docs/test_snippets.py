@@ -1,5 +1,6 @@
 """Whatever README and docs/ show is run here, and has to do what it says. Pages that need other frameworks are run in
-`tests/frameworks/`, in the environment that has them, and those that need Spark in `tests/spark/`.
+`tests/frameworks/`, in the environment that has them, those that need Spark in `tests/spark/`, and TFX's in
+`tests/tfxio/` and `tests/tfx/`.
 
 In each file, ```python blocks run in order in one namespace and one empty folder. A comment behind a `print(...)` is
 part of what it has to print. Set-up that a reader need not see stands in an HTML comment that begins with
@@ -30,6 +31,8 @@ _PRINTED = re.compile(r"^\s*print\(.*\)\s{2}# (.+)$", re.MULTILINE)
 
 
 ELSEWHERE = ["frameworks.md"]
+#: Run by `tests/tfxio/` and `tests/tfx/`, where TFX's packages are installed.
+WITH_TFX = ["tfxio.md", "tfx-pipelines.md"]
 #: Run by `tests/spark/`, which has a session of Spark.
 ON_SPARK = ["spark.md"]
 
@@ -113,7 +116,9 @@ def run_page(path: Path, folder: Path) -> None:
 
 @pytest.mark.filterwarnings("ignore:.*shuffle=True.*:UserWarning")
 @pytest.mark.parametrize(
-    "path", [page for page in pages() if page.name not in [*ELSEWHERE, *ON_SPARK]], ids=lambda path: path.name
+    "path",
+    [page for page in pages() if page.name not in [*ELSEWHERE, *ON_SPARK, *WITH_TFX]],
+    ids=lambda path: path.name,
 )
 def test_snippets_do_what_they_say(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
