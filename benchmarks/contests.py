@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from benchmarks import caching, drive, petastorm_rows, planning, references, seeking, spark_writing, stores
+from benchmarks import caching, drive, importing, petastorm_rows, planning, references, seeking, spark_writing, stores
 from benchmarks.datasets import NUMERIC, STRING, dataset
 from benchmarks.measure import Outcome, Pass, Round, alternate, time_call, time_dataset
 
@@ -252,6 +252,10 @@ CONTESTS = {
     "spark-memory": Contest(
         "the same by columns: 400 MB v. the peak of a Python worker",
         "workers in 400 MB", 1, (), spark_writing.workers_in_bounds,
+    ),
+    "import": Contest(
+        "0.3 s v. what importing all of tfpetastorm adds to TensorFlow",
+        "imports", 1, (), lambda scale, rounds: importing.play(rounds),
     ),
 }  # fmt: skip
 
