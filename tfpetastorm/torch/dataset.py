@@ -22,7 +22,7 @@ from tfpetastorm.plan.order import Shuffle
 from tfpetastorm.plan.shards import Division
 from tfpetastorm.plan.split import Split
 from tfpetastorm.pool.options import PoolOptions, available_cores
-from tfpetastorm.read.ops import concat, take
+from tfpetastorm.read.ops import concat, rows_between, take
 from tfpetastorm.read.task import TaskReader
 from tfpetastorm.read.transform import Transform
 from tfpetastorm.schema.codecs.base import Codec
@@ -33,7 +33,7 @@ from tfpetastorm.stores.filesystem import is_local
 from tfpetastorm.torch.packing import PackedBatch
 from tfpetastorm.torch.part import WorkerPlan
 from tfpetastorm.torch.ranks import Rank
-from tfpetastorm.torch.values import Values, rows_between
+from tfpetastorm.torch.values import Values
 
 #: Rows made at once where they are given one by one.
 _ROWS_AT_ONCE = 1024

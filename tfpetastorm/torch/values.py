@@ -60,23 +60,6 @@ class Values:
         return as_tensor(padded(field, values, column.splits, None if way == "pad" else int(way)))
 
 
-def rows_between(column: Column, start: int, stop: int) -> Column:
-    """The rows of a column from `start` to `stop`, in the same memory."""
-    valid = None if column.valid is None else column.valid[start:stop]
-    splits = []
-    for split in column.splits:
-        start, stop, part = int(split[start]), int(split[stop]), split[start : stop + 1]
-        splits.append(part - part[0])
-    if not isinstance(column.values, Text):
-        return Column(column.values[start:stop], tuple(splits), valid, column.inner)
-    text, width = column.values, int(np.prod(column.inner, dtype=np.int64))
-    if text.codes is not None:
-        text = Text(text.offsets, text.data, text.codes[start * width : stop * width])
-    else:
-        text = Text(text.offsets[start * width : stop * width + 1], text.data)
-    return Column(text, tuple(splits), valid, column.inner)
-
-
 def numbers(field: UnischemaField, values: Array) -> Array:
     """Datetimes as int64, dates as int32 days."""
     if values.dtype.kind != "M":

@@ -1,0 +1,69 @@
+"""Examples as TFX lays them out: whole datasets, or bare Parquet files whose Unischema lies with or above them."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
+
+import pyarrow.fs as pafs
+
+from tfpetastorm.schema.codecs.base import Codec
+from tfpetastorm.schema.unischema import Unischema
+from tfpetastorm.storage.dataset import StoredDataset, row_group_arrays
+from tfpetastorm.storage.footers import Footer, read_footers
+from tfpetastorm.storage.listing import Listing, list_dataset
+from tfpetastorm.storage.metadata import COMMON_METADATA, UNISCHEMA_KEY, CommonMetadata, read_common_metadata
+from tfpetastorm.storage.unify import unify
+from tfpetastorm.stores.filesystem import Url, join, resolve
+from tfpetastorm.tfxio.features import read_form
+
+
+def open_examples(patterns: Url, *, filesystem: Any = None, codecs: Iterable[type[Codec]] = ()) -> StoredDataset:
+    """The Parquet files at one or several paths, globs or URLs, as a dataset of which images are read encoded.
+
+    Its Unischema is that of a `_common_metadata` in the files' folder; else what the files' own footers say; else of a
+    `_common_metadata` in the folder above (an artifact's splits share one); else it is inferred. Columns that no field
+    can hold are left out; `metadata_problems` names them.
+
+    Raises what `open_dataset` raises.
+    """
+    location = resolve(patterns, filesystem)
+    listing = list_dataset(location)
+    files = list(listing.files)
+    footers = [footer for footer in read_footers(location.filesystem, files) if footer is not None]
+    listing = _with_schema(listing, footers, location.filesystem)
+    unified = unify(listing, files, footers, tuple(codecs), "omit")
+    return StoredDataset(
+        url=location.url,
+        filesystem=location.filesystem,
+        root=listing.root,
+        kind=unified.kind,
+        schema=Unischema.rebuilt(unified.schema.schema_name, [read_form(field) for field in unified.schema]),
+        inventory=row_group_arrays(files, footers),
+        footers=tuple(footers),
+        arrow_schemas=unified.arrow_schemas,
+        column_paths=unified.column_paths,
+        partition_fields=unified.partition_fields,
+        metadata_problems=(*listing.problems, *unified.problems),
+        sidecar="never",
+    )
+
+
+def _with_schema(listing: Listing, footers: list[Footer], filesystem: pafs.FileSystem) -> Listing:
+    """The listing, with metadata that holds a schema, if there is any."""
+    if any(one.kind != "parquet" for one in listing.metadata):
+        return listing
+    own = [footer.metadata.metadata or {} for footer in footers]
+    if own and all(UNISCHEMA_KEY in pairs for pairs in own):
+        found = {pairs[UNISCHEMA_KEY]: file.path for pairs, file in zip(own, listing.files, strict=True)}
+        return replace(
+            listing, metadata=tuple(CommonMetadata(path, {UNISCHEMA_KEY: text}) for text, path in found.items())
+        )
+    above = join(posixpath.dirname(listing.root), COMMON_METADATA)
+    if filesystem.get_file_info([above])[0].type == pafs.FileType.File:
+        metadata = read_common_metadata(filesystem, above)
+        if metadata.kind != "parquet":
+            return replace(listing, metadata=(metadata,))
+    return listing
