@@ -20,7 +20,7 @@ WITHOUT_TENSORFLOW = ORDER[: ORDER.index("tfdata")]
 TENSORFLOWS_FILESYSTEMS = "stores/gfile.py"
 #: May import all of these, and of one another only those named; the façade alone hands them out.
 ON_TOP: dict[str, list[str]] = {
-    "keras": [], "spark": [], "tfmd": [], "tfx": ["tfmd", "tfxio"], "tfxio": ["tfmd"], "torch": [],
+    "keras": [], "spark": [], "tfmd": [], "tfx": ["tfmd", "tfxio", "upkeep"], "tfxio": ["tfmd"], "torch": [],
 }  # fmt: skip
 #: Beside the way of a row: may import what lies left of these and them; only what sits on top imports it.
 BESIDE = {"upkeep": "read"}

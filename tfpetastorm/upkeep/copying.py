@@ -109,7 +109,7 @@ def copy_dataset(
     # What is left would be files without columns.
     folders = [] if partition_by is None and len(folders) == len(names) else folders
     chosen = _Rows(stored, where, stored.schema.select(required) if required else ())
-    compression = _compression(stored) if compression is None else compression
+    compression = compression_of(stored) if compression is None else compression
     if row_group_rows is None and row_group_size_mb is None:
         row_group_rows = int(max(stored.inventory.row_group_rows, default=1)) or 1
     size_mb = 32 if row_group_size_mb is None else row_group_size_mb
@@ -266,7 +266,7 @@ def _check_apart(source: Location, target: Location) -> None:
         )
 
 
-def _compression(stored: StoredDataset) -> str:
+def compression_of(stored: StoredDataset) -> str:
     """What most of the source's bytes are compressed by; what is not compressed may be packed already."""
     sizes: Counter[str] = Counter()
     for index in range(min(_LOOKED_AT, len(stored.files))):

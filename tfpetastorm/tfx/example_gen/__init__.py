@@ -1,0 +1,1 @@
+"""UnischemaExampleGen: which files make a split, how they get into the artifact, and how rows are split."""
