@@ -1,0 +1,164 @@
+"""What TFX's Evaluator needs to call a model on rows of Parquet. A module for its `module_path`: the functions have the
+names and arguments that Evaluator calls.
+
+TFMA hands a signature the features by name, or serialized `tf.Example`s. A SavedModel's signature takes dense tensors
+alone, so that features which may be missing, or are open in size, fit none; and whatever a model takes, TFMA stops
+where an input has no `tf.Example`s ("Raw examples not found"). Both are mended from outside, by its extension points.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import apache_beam as beam
+import pyarrow as pa
+import tensorflow as tf
+import tensorflow_model_analysis as tfma
+from tensorflow_model_analysis.api import types
+from tfx_bsl.coders import example_coder
+
+from tfpetastorm.errors import OptionError, SchemaMismatchError, describe
+from tfpetastorm.tfx.serving import _length as length_name
+from tfpetastorm.tfxio.tensors import as_spec
+
+
+def custom_eval_shared_model(
+    eval_saved_model_path: str, model_name: str, eval_config: Any, **options: Any
+) -> types.EvalSharedModel:
+    """The model as TFMA loads it, whose functions of features also take those that are ragged."""
+    tags = [tf.saved_model.SERVING]
+    loader = types.ModelLoader(construct_fn=functools.partial(CallableModel, eval_saved_model_path), tags=tags)
+    return tfma.default_eval_shared_model(
+        eval_saved_model_path=eval_saved_model_path,
+        model_name=model_name,
+        eval_config=eval_config,
+        custom_model_loader=loader,
+        tags=tags,
+        **options,
+    )
+
+
+def custom_extractors(eval_shared_model: Any, eval_config: Any, tensor_adapter_config: Any) -> list[Any]:
+    """TFMA's default extractors, after one that adds what stands for the raw record of each row.
+
+    That is a `tf.Example` if a model's signature takes those and no features, else nothing.
+    """
+    models = eval_shared_model if isinstance(eval_shared_model, list) else [eval_shared_model]
+    names = [spec.signature_name for spec in eval_config.model_specs]
+    wanted = any(CallableModel(model.model_path).takes_examples(name) for model in models if model for name in names)
+    raw = tfma.extractors.Extractor(
+        stage_name="AddRawRecords", ptransform=beam.Map(functools.partial(_with_raw_records, as_examples=wanted))
+    )
+    default = tfma.default_extractors(
+        eval_shared_model=eval_shared_model, eval_config=eval_config, tensor_adapter_config=tensor_adapter_config
+    )
+    return [raw, *default]
+
+
+class CallableModel:
+    """A SavedModel as TFMA looks at one: `signatures`, by name, with `structured_input_signature`.
+
+    A signature with inputs `[batch, n]` and `<name>_length`, such as `export_with_transform` makes, takes ragged
+    features here. So do, as signatures beside them, the functions of one dict that the saved object has, such as its
+    `serve`.
+    """
+
+    def __init__(self, path: str) -> None:
+        # Kept, as its tables go when it goes.
+        self._loaded = tf.saved_model.load(path, tags=[tf.saved_model.SERVING])
+        self.signatures: dict[str, Any] = dict(_functions_of_dicts(self._loaded))
+        for name, signature in self._loaded.signatures.items():
+            specs = signature.structured_input_signature[1]
+            padded = {feature for feature in specs if length_name(feature) in specs and specs[feature].shape.rank == 2}
+            self.signatures[name] = _Padded(name, signature, specs, padded) if padded else signature
+
+    def takes_examples(self, name: str) -> bool:
+        """Whether a signature takes one tensor of strings, as those of serialized `tf.Example`s do."""
+        signature = self.signatures.get(name or tf.saved_model.DEFAULT_SERVING_SIGNATURE_DEF_KEY)
+        specs = [] if signature is None else list(signature.structured_input_signature[1].values())
+        return len(specs) == 1 and specs[0].dtype == tf.string
+
+
+def _functions_of_dicts(loaded: Any) -> Iterator[tuple[str, _Function]]:
+    for name in sorted(vars(loaded)):
+        function = getattr(loaded, name)
+        for traced in getattr(function, "concrete_functions", None) or []:
+            arguments, keywords = traced.structured_input_signature
+            if len(arguments) == 1 and isinstance(arguments[0], Mapping) and not keywords:
+                specs = dict(arguments[0])
+                if specs and all(isinstance(spec, tf.TypeSpec) for spec in specs.values()):
+                    yield name, _Function(name, function, specs)
+                    break
+
+
+class _Function:
+    """A function of one dict, called as signatures are."""
+
+    def __init__(self, name: str, function: Any, specs: dict[str, Any]) -> None:
+        self._name, self._function, self._specs = name, function, specs
+
+    @property
+    def structured_input_signature(self) -> tuple[tuple[()], dict[str, Any]]:
+        return (), self._specs
+
+    def __call__(self, *records: Any, **features: Any) -> Any:
+        if records:  # which TFMA falls back to
+            raise SchemaMismatchError(
+                describe(
+                    f"The model's {self._name!r} takes features that the Examples do not have",
+                    expected=sorted(self._specs),
+                    found="others, or some of them",
+                    remedy="Evaluate the model on the Examples that it was made for.",
+                )
+            )
+        return self._called({name: as_spec(name, features[name], None, spec) for name, spec in self._specs.items()})
+
+    def _called(self, features: dict[str, Any]) -> Any:
+        return self._function(features)
+
+
+class _Padded(_Function):
+    """A signature some of whose inputs are padded, with lengths beside them: of these it takes ragged tensors."""
+
+    def __init__(self, name: str, signature: Any, specs: dict[str, Any], padded: set[str]) -> None:
+        lengths = {length_name(feature) for feature in padded}
+        ragged = {feature: tf.RaggedTensorSpec([None, None], specs[feature].dtype) for feature in padded}
+        super().__init__(name, signature, {**specs, **ragged})
+        for feature in lengths:
+            del self._specs[feature]
+        self._padded = padded
+
+    def _called(self, features: dict[str, Any]) -> Any:
+        for name in self._padded:
+            features[length_name(name)] = features[name].row_lengths()
+            features[name] = features[name].to_tensor()
+        return self._function(**features)
+
+
+def _with_raw_records(extracts: dict[str, Any], as_examples: bool) -> dict[str, Any]:
+    batch = extracts[tfma.ARROW_RECORD_BATCH_KEY]
+    if tfma.ARROW_INPUT_COLUMN in batch.schema.names:
+        return extracts
+    records = _examples(batch) if as_examples else [b""] * batch.num_rows
+    column = pa.array([[record] for record in records], pa.large_list(pa.large_binary()))
+    with_column = pa.RecordBatch.from_arrays(
+        [*batch.columns, column], names=[*batch.schema.names, tfma.ARROW_INPUT_COLUMN]
+    )
+    return {**extracts, tfma.ARROW_RECORD_BATCH_KEY: with_column}
+
+
+def _examples(batch: pa.RecordBatch) -> list[bytes]:
+    nested = [field.name for field in batch.schema if pa.types.is_nested(field.type.value_type)]
+    if nested:
+        raise OptionError(
+            describe(
+                "The model's signature takes tf.Examples, which hold no lists of lists",
+                expected="one list of values in a row",
+                found=f"the features {nested}",
+                remedy="Name a function of features instead: ModelSpec(signature_name=…).",
+            )
+        )
+    encoded: list[bytes] = example_coder.RecordBatchToExamples(batch)
+    return encoded
