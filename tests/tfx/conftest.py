@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import importlib.util
+import warnings
 
 import pytest
 
 from tests.tfx_warnings import OF_TFX
 
 collect_ignore_glob = [] if importlib.util.find_spec("tfx") else ["test_*.py"]
+
+if not collect_ignore_glob:
+    # TFX warns when it is imported, and TFDV of another release can be imported only after it.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        importlib.import_module("tfx.components")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

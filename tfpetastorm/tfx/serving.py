@@ -59,7 +59,7 @@ class _Served(tf.Module):
         self.graph = graph
         # What the model holds, not itself: TensorFlow would trace it for inputs that are never ragged.
         self.model_state = [*model.variables, *_resources(model)]
-        self._call = lambda fed: model(fed, training=False)
+        self._call: Any = lambda fed: model(fed, training=False)
         self._alone = features if isinstance(features, str) else None
         self._features = [features] if isinstance(features, str) else list(features)
         self._raw = {name: graph.inputs[name] for name in graph.needs(self._features)}
@@ -82,9 +82,13 @@ class _Served(tf.Module):
                 made[function.__name__] = tf.function(function, autograph=False).get_concrete_function(**specs)
         parsed = _example_spec(self._raw)
         if parsed is not None:
-            made["serving_tf_examples"] = tf.function(
-                lambda examples: self._predicted(tf.io.parse_example(examples, parsed)), autograph=False
-            ).get_concrete_function(tf.TensorSpec([None], tf.string, _EXAMPLES))
+
+            def serving_tf_examples(examples: Any) -> dict[str, Any]:
+                return self._predicted(tf.io.parse_example(examples, parsed))
+
+            spec = tf.TensorSpec([None], tf.string, _EXAMPLES)
+            of_examples = tf.function(serving_tf_examples, autograph=False)
+            made[serving_tf_examples.__name__] = of_examples.get_concrete_function(spec)
         return made
 
     def _transformed(self, raw: Mapping[str, Any]) -> dict[str, Any]:
