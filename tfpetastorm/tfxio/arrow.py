@@ -89,8 +89,10 @@ def _items(
     """The values of all rows. numbers: of the rows, where some are left out."""
     values = column.values
     if isinstance(values, Text):
-        offsets = np.ascontiguousarray(values.offsets, np.int64)
-        buffers = [None, pa.py_buffer(offsets), pa.py_buffer(np.ascontiguousarray(values.data))]
+        # No more than these rows' bytes: batches are sent, and their sizes are looked at.
+        first, last = int(values.offsets[0]), int(values.offsets[-1])
+        offsets = np.ascontiguousarray(values.offsets - first, np.int64)
+        buffers = [None, pa.py_buffer(offsets), pa.py_buffer(np.ascontiguousarray(values.data[first:last]))]
         items = pa.Array.from_buffers(pa.large_binary(), len(offsets) - 1, buffers)
         return items if values.codes is None else items.take(pa.array(values.codes))
     flat = np.ascontiguousarray(values).reshape(-1)

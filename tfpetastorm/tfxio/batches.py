@@ -16,6 +16,7 @@ from tfpetastorm.plan.epochs import EpochPlan
 from tfpetastorm.plan.numbers import whole_number
 from tfpetastorm.plan.order import Shuffle
 from tfpetastorm.plan.shards import Division
+from tfpetastorm.read.cost import row_bytes
 from tfpetastorm.read.ops import concat, rows_between, take
 from tfpetastorm.read.task import TaskReader
 from tfpetastorm.schema.columns import Column
@@ -27,8 +28,8 @@ def record_batches(examples: Examples, options: Any) -> Iterator[pa.RecordBatch]
     """The rows as record batches. options: tfx-bsl's RecordBatchesOptions."""
     size = whole_number("batch_size", options.batch_size, 1)
     epochs = None if options.num_epochs is None else whole_number("num_epochs", options.num_epochs, 1)
-    shuffle = shuffle_of(options)
-    seed = secrets.randbits(63) if options.shuffle_seed is None else seed_of(options.shuffle_seed)
+    shuffle = shuffle_of(examples, options)
+    seed = secrets.randbits(63) if options.shuffle_seed is None else whole_number("shuffle_seed", options.shuffle_seed)
     plan, pool = planned(examples.stored, examples.reading, shuffle)
     division = Division(1, size, "drop", options.drop_final_batch)
     total = plan.samples.total
@@ -61,16 +62,17 @@ def record_batches(examples: Examples, options: Any) -> Iterator[pa.RecordBatch]
         source.pool.close()
 
 
-def shuffle_of(options: Any) -> Shuffle:
-    """How rows are shuffled: of a buffer of so many rows, a block of so many."""
+def shuffle_of(examples: Examples, options: Any) -> Shuffle:
+    """How rows are shuffled: instead of a buffer of so many rows, blocks of so many, or of fewer large ones."""
+    rows = whole_number("shuffle_buffer_size", options.shuffle_buffer_size, 1)
     if not options.shuffle:
         return Shuffle.of(False)
-    return Shuffle(block_rows=whole_number("shuffle_buffer_size", options.shuffle_buffer_size, 1))
-
-
-def seed_of(seed: Any) -> int:
-    """A seed as given: any integer."""
-    return whole_number("shuffle_seed", seed)
+    stored = examples.stored
+    inventory = stored.inventory
+    costs = row_bytes(examples.reading.spec.read_fields, inventory, stored.column_paths, stored.file_metadata)
+    total = max(1, inventory.num_rows)
+    most = Shuffle().block(float((inventory.row_group_rows * costs).sum() / total))
+    return Shuffle(block_rows=min(rows, most, total))
 
 
 def _batch(examples: Examples, parts: list[dict[str, Column]], rows: int) -> pa.RecordBatch:

@@ -22,7 +22,11 @@ Task = tuple[int, int, int]
 
 
 class Input(Protocol):
-    """Sent to workers: what is read. There, or before, it opens the files."""
+    """What is read, and what there is to do. Sent to workers, who open the files if nobody has."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the files were found."""
 
     @property
     def reading(self) -> Reading:
@@ -37,51 +41,53 @@ class Input(Protocol):
 class ReadExamples(beam.PTransform):
     """All rows as RecordBatches of one schema. Row groups, or slices of large ones, are the unit of work.
 
-    source: what is read. tasks: the work, where it is known. batch_size: rows of a batch; the last of each read task
-    has what is left. descriptors: of the component, for the names of Beam's metrics.
+    source: what is read; its files are looked for by the pipeline if they are not open. batch_size: rows of a batch;
+    the last of each read task has what is left. descriptors: of the component, for the names of Beam's metrics.
     """
 
-    def __init__(
-        self, source: Input, tasks: list[Task] | None, batch_size: int | None, descriptors: list[str] | None
-    ) -> None:
+    def __init__(self, source: Input, batch_size: int | None, descriptors: list[str] | None) -> None:
         super().__init__()
         self._source = source
-        self._tasks = tasks
         self._batch_size = batch_size
         self._descriptors = descriptors
 
     def expand(self, pbegin: Any) -> Any:
         """See beam.PTransform."""
-        if self._tasks is not None:
-            tasks = pbegin | "RowGroups" >> beam.Create(self._tasks, reshuffle=False)
+        if self._source.is_open:
+            tasks = pbegin | "RowGroups" >> beam.Create(self._source.tasks, reshuffle=False)
+            reading: Any = self._source.reading
         else:
-            tasks = pbegin | "Input" >> beam.Create([self._source]) | "RowGroups" >> beam.FlatMap(_tasks_of)
+            # Opened once: all workers mean the same by the number of a row group.
+            found = pbegin | "Input" >> beam.Create([self._source], reshuffle=False) | "Open" >> beam.Map(_opened)
+            tasks = found | "RowGroups" >> beam.FlatMap(lambda source: source.tasks)
+            reading = beam.pvalue.AsSingleton(found | "Reading" >> beam.Map(lambda source: source.reading))
         return (
             tasks
             | "Distribute" >> beam.Reshuffle()
-            | "Read" >> beam.ParDo(_Read(self._source, self._batch_size))
+            | "Read" >> beam.ParDo(_Read(self._batch_size), reading)
             | "Telemetry" >> telemetry.ProfileRecordBatches(self._descriptors, "parquet", "parquet")
         )
 
 
-def _tasks_of(source: Input) -> list[Task]:
-    return source.tasks
+def _opened(source: Input) -> Input:
+    """The same with all that there is to know: it is sent along."""
+    assert source.tasks is not None
+    return source
 
 
 @beam.typehints.with_output_types(pa.RecordBatch)
 class _Read(beam.DoFn):
     """Reads a task."""
 
-    def __init__(self, source: Input, batch_size: int | None) -> None:
+    def __init__(self, batch_size: int | None) -> None:
         super().__init__()
-        self._source = source
         self._batch_size = batch_size
         self._reader: TaskReader | None = None
 
-    def process(self, task: Task) -> Iterator[pa.RecordBatch]:
+    def process(self, task: Task, reading: Reading) -> Iterator[pa.RecordBatch]:
         """The batches of a task."""
-        reading = self._source.reading
-        if self._reader is None:
+        if self._reader is None or self._reader.spec is not reading.spec:
+            self.teardown()
             self._reader = TaskReader(reading.spec)
         read = ReadTask(*task)
         result = self._reader.run(read)

@@ -2,102 +2,162 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from tfpetastorm.errors import OptionError, Place, SchemaMismatchError, describe
 from tfpetastorm.pool.options import PoolOptions
 from tfpetastorm.read.nulls import Nulls, valid_name
+from tfpetastorm.schema.codecs import ScalarCodec
 from tfpetastorm.tfdata.dataset import make_dataset
-from tfpetastorm.tfxio.batches import shuffle_of
+from tfpetastorm.tfxio.batches import record_batches, shuffle_of
 from tfpetastorm.tfxio.features import Feature
 from tfpetastorm.tfxio.input import Examples
 from tfpetastorm.tfxio.reading import fields_read
 from tfpetastorm.tfxio.tensors import as_spec
 
+_NAT = np.iinfo(np.int64).min
 
-def tensorflow_dataset(examples: Examples, representations: Any, specs: Mapping[str, Any], options: Any) -> Any:
-    """A dataset of dicts of tensors. specs: of each tensor. options: tfx-bsl's TensorFlowDatasetOptions."""
+
+def tensorflow_dataset(examples: Examples, representations: Any, adapter: Any, options: Any) -> Any:
+    """A dataset of dicts of tensors, `(dict, label)` if there is a label.
+
+    adapter: tfx-bsl's TensorAdapter, and representations what it was made of. options: its TensorFlowDatasetOptions.
+    Raises OptionError for options that can't work, SchemaMismatchError for a dense tensor of a feature that the data
+    lacks.
+    """
+    specs = adapter.TypeSpecs()
     label = options.label_key
     if label is not None and label not in specs:
         raise OptionError(f"label_key={label!r} is none of the tensors {sorted(specs)}.")
-    features = {feature.name: feature for feature in examples.reading.features}
-    tensors = [_Tensor.of(name, spec, representations[name], features) for name, spec in specs.items()]
-    shape = (lambda given: given) if label is None else (lambda given: (given, given.pop(label)))
 
-    stored = examples.stored
-    if not stored.num_rows:
-        signature = shape(dict(specs))
-        return tf.data.Dataset.from_generator(lambda: iter(()), output_signature=signature)
-    names = fields_read(stored, examples.reading.features)
-    nulls = {name: Nulls.MASK for name in names if stored.schema.fields[name].nullable}
+    def shaped(tensors: dict[str, Any]) -> Any:
+        return tensors if label is None else (tensors, tensors.pop(label))
+
+    by_name = {feature.name: feature for feature in examples.reading.features}
+    tensors = [_tensor_of(name, spec, representations[name], by_name) for name, spec in specs.items()]
+    known = [tensor for tensor in tensors if tensor is not None]
+    if not examples.stored.num_rows:
+        dataset = _generated(lambda: iter(()), shaped(dict(specs)))
+    elif len(known) < len(tensors):
+        # Of several columns, or of lists cut by another column: rare, and left to who knows how.
+        def adapted() -> Iterator[Any]:
+            return (shaped(adapter.ToBatchTensors(batch)) for batch in record_batches(examples, options))
+
+        dataset = _generated(adapted, shaped(dict(specs)))
+    else:
+        dataset = _in_graph(examples, known, options).map(
+            tf.autograph.experimental.do_not_convert(
+                lambda given: shaped({one.name: one.made(given) for one in known})
+            ),
+            tf.data.AUTOTUNE,
+        )
+    if options.sloppy_ordering:
+        sloppy = tf.data.Options()
+        sloppy.deterministic = False
+        dataset = dataset.with_options(sloppy)
+    return dataset.prefetch(options.prefetch_buffer_size)
+
+
+def _generated(made: Callable[[], Iterator[Any]], signature: Any) -> Any:
+    return tf.data.Dataset.from_generator(made, output_signature=signature)
+
+
+def _in_graph(examples: Examples, tensors: list[_Tensor], options: Any) -> Any:
+    """The fields that tensors are made of, as make_dataset gives them."""
+    names = fields_read(examples.stored, examples.reading.features)
+    nulls = {name: Nulls.MASK for name in names if examples.stored.schema.fields[name].nullable}
     threads = options.reader_num_threads
-    dataset = make_dataset(
-        stored,
+    return make_dataset(
+        examples.stored,
         fields=names,
         batch_size=options.batch_size,
         drop_remainder=options.drop_final_batch,
         epochs=options.num_epochs,
-        shuffle=shuffle_of(options),
+        shuffle=shuffle_of(examples, options),
         seed=options.shuffle_seed,
         even="drop",
         nulls=nulls,
         pool=PoolOptions(workers=threads if threads and threads > 0 else None),
     )
 
-    def shown(given: dict[str, Any]) -> Any:
-        return shape({tensor.name: tensor.made(given) for tensor in tensors})
-
-    made = dataset.map(tf.autograph.experimental.do_not_convert(shown), tf.data.AUTOTUNE)
-    return made.prefetch(options.prefetch_buffer_size)
-
 
 @dataclass(frozen=True)
 class _Tensor:
-    """One tensor of the dataset, of one column."""
+    """One tensor of the dataset, made of one column. default: what a missing row of a dense one is full of."""
 
     name: str
     spec: Any
     feature: Feature
     default: Any = None
 
-    @classmethod
-    def of(cls, name: str, spec: Any, representation: Any, features: Mapping[str, Feature]) -> _Tensor:
-        kind = representation.WhichOneof("kind")
-        said = getattr(representation, kind)
-        default = None
-        if kind == "dense_tensor":
-            column = said.column_name
-            if said.HasField("default_value"):
-                default = getattr(said.default_value, said.default_value.WhichOneof("kind"))
-        elif kind == "varlen_sparse_tensor":
-            column = said.column_name
-        elif kind == "ragged_tensor" and not any(part.HasField("row_length") for part in said.partition):
-            column = said.feature_path.step[0]
-        else:
-            raise NotImplementedError(f"tensor {name}: {kind}")
-        feature = features[column]
-        if feature.field is None and kind == "dense_tensor" and default is None:
-            raise SchemaMismatchError(
-                describe(
-                    "The data lacks a feature that is a dense tensor",
-                    Place(field=name),
-                    expected=spec,
-                    remedy="Remove the feature from the schema, or give it no shape there.",
-                )
-            )
-        return cls(name, spec, feature, default)
-
     def made(self, given: dict[str, Any]) -> Any:
         """The tensor, in the graph."""
         field = self.feature.field
         if field is None:
-            rows = tf.shape(next(iter(given.values())))[0]
-            return as_spec(
-                self.name, tf.zeros([rows], self.spec.dtype), tf.zeros([rows], tf.bool), self.spec, self.default
+            rows = _rows(next(iter(given.values())))
+            nothing = tf.zeros([rows], tf.as_dtype(self.spec.dtype))
+            return as_spec(self.name, nothing, tf.zeros([rows], tf.bool), self.spec, self.default)
+        tensor = given[field.name]
+        valid = given[valid_name(field.name)] if field.nullable else None
+        if field.kind == "datetime" and field.codec is not None:
+            tensor, valid = self._without_nat(tensor, valid)
+        return as_spec(self.name, tensor, valid, self.spec, self.default)
+
+    def _without_nat(self, tensor: Any, valid: Any) -> tuple[Any, Any]:
+        """NaT is a missing row; in an array there is nothing that it could be."""
+        if not isinstance(tensor, tf.RaggedTensor) and tensor.shape.rank == 1:
+            there = tensor != _NAT
+            return tensor, there if valid is None else there & valid
+        values = tensor.flat_values if isinstance(tensor, tf.RaggedTensor) else tensor
+        message = f"feature {self.name} has a NaT in a list, and tf.Examples have none there"
+        with tf.control_dependencies([tf.debugging.Assert(tf.reduce_all(values != _NAT), [message])]):
+            return tf.identity(tensor), valid
+
+
+def _rows(tensor: Any) -> Any:
+    return tensor.nrows() if isinstance(tensor, tf.RaggedTensor) else tf.shape(tensor)[0]
+
+
+def _tensor_of(name: str, spec: Any, representation: Any, features: Mapping[str, Feature]) -> _Tensor | None:
+    """How a tensor is made in the graph; None if that can't be."""
+    kind = representation.WhichOneof("kind")
+    said = getattr(representation, kind)
+    default = None
+    if kind == "ragged_tensor":
+        path = said.feature_path.step
+        if len(path) != 1 or any(part.HasField("row_length") for part in said.partition):
+            return None
+        column = path[0]
+        if spec.ragged_rank != features[column].depth:
+            return None
+    elif kind in ("dense_tensor", "varlen_sparse_tensor"):
+        column = said.column_name
+        if kind == "dense_tensor" and said.HasField("default_value"):
+            default = getattr(said.default_value, said.default_value.WhichOneof("kind"))
+    else:
+        return None
+    feature = features[column]
+    field = feature.field
+    if field is None and kind == "dense_tensor" and default is None:
+        raise SchemaMismatchError(
+            describe(
+                "The data lacks a feature that is a dense tensor",
+                Place(field=name),
+                expected=spec,
+                found="no such column",
+                remedy="Remove the feature from the schema, or its shape, so that it may be missing.",
             )
-        valid = given.get(valid_name(field.name)) if field.nullable else None
-        return as_spec(self.name, given[field.name], valid, self.spec, self.default)
+        )
+    if (
+        field is not None
+        and field.kind == "date"
+        and field.codec is not None
+        and not isinstance(field.codec, ScalarCodec)
+    ):
+        return None  # In the graph days are int32, where NaT can't be told.
+    return _Tensor(name, spec, feature, default)

@@ -96,7 +96,6 @@ class ExamplesInput:
 
     def __getstate__(self) -> dict[str, Any]:
         state = {**self.__dict__, "_examples": None}
-        state.pop("tasks", None)
         state["proto"] = None if self.proto is None else self.proto.SerializeToString()
         return state
 

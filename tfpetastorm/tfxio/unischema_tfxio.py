@@ -85,8 +85,7 @@ class UnischemaTFXIO(tfxio.TFXIO):
         batch_size: rows of a batch, fewer in the last of each row group. By default about 1000, fewer of large rows.
         """
         _check_size(batch_size)
-        tasks = self._input.tasks if self._input.is_open else None
-        return ReadExamples(self._input, tasks, batch_size, self._telemetry_descriptors)
+        return ReadExamples(self._input, batch_size, self._telemetry_descriptors)
 
     def RecordBatches(self, options: dataset_options.RecordBatchesOptions) -> Iterator[pa.RecordBatch]:
         """The rows as RecordBatches, those of `TensorFlowDataset` for the same options and seed. No batch spans two
@@ -94,10 +93,13 @@ class UnischemaTFXIO(tfxio.TFXIO):
         return record_batches(self._input.open(), options)
 
     def TensorFlowDataset(self, options: dataset_options.TensorFlowDatasetOptions) -> Any:
-        """A tf.data.Dataset of dicts of the tensors that `TensorAdapter()` makes; `(dict, label)` with label_key."""
-        return tensorflow_dataset(
-            self._input.open(), self.TensorRepresentations(), self.TensorAdapter().TypeSpecs(), options
-        )
+        """A tf.data.Dataset of dicts of the tensors that `TensorAdapter()` makes; `(dict, label)` with label_key.
+
+        Of the options, shuffle_buffer_size is how many rows are mixed at once (fewer of large rows; row groups are
+        permuted too), parser_num_threads is not needed. No batch spans two epochs. Where a tf.distribute strategy with
+        several workers is in scope, each reads its part of every batch; give them one shuffle_seed.
+        """
+        return tensorflow_dataset(self._input.open(), self.TensorRepresentations(), self.TensorAdapter(), options)
 
     def ArrowSchema(self) -> pa.Schema:
         """The schema of all RecordBatches."""
@@ -112,7 +114,7 @@ class UnischemaTFXIO(tfxio.TFXIO):
     def _ProjectImpl(self, tensor_names: list[str]) -> UnischemaTFXIO:
         schema = tensor_representation_util.ProjectTensorRepresentationsInSchema(self.schema, tensor_names)
         projected = copy.copy(self)
-        vars(projected)["_input"] = self._input.with_proto(schema)
+        projected._input = self._input.with_proto(schema)  # noqa: SLF001 - its own class
         return projected
 
 
