@@ -30,12 +30,14 @@ COMMON: dict[str, list[str]] = {"errors": [], "redaction": []}
 OTHER_FRAMEWORKS: dict[str, list[str]] = {
     "torch": ["torch", "petastorm"], "pyspark": ["spark"], "jax": [], "pytensor": [], "theano": [], "sklearn": [],
     "tensorflow_metadata": ["tfmd", "tfxio", "tfx"], "tfx_bsl": ["tfxio", "tfx"], "apache_beam": ["tfxio", "tfx"],
-    "tfx": ["tfx"], "tensorflow_transform": ["tfx"], "tensorflow_data_validation": [], "ml_metadata": [],
+    "tfx": ["tfx"], "tensorflow_transform": ["tfx"], "tensorflow_model_analysis": ["tfx"],
+    "tensorflow_data_validation": [], "ml_metadata": [],
 }  # fmt: skip
 #: What only an extra, a user or a front end brings in.
 OPTIONAL = [
     "fsspec", "pyspark", "torch", "jax", "pytensor", "sklearn", "pandas", "matplotlib", "psutil", "tensorflow_metadata",
-    "tfx", "tfx_bsl", "apache_beam", "tensorflow_transform", "tensorflow_data_validation", "ml_metadata", "rich",
+    "tfx", "tfx_bsl", "apache_beam", "tensorflow_transform", "tensorflow_data_validation",
+    "tensorflow_model_analysis", "ml_metadata", "rich",
 ]  # fmt: skip
 
 
