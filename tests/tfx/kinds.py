@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import shutil
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -111,17 +112,25 @@ def make_rows(count: int, seed: int = 0) -> list[dict[str, Any]]:
 def write_split(folder: Path, rows: list[dict[str, Any]], fields: list[Field] | None = None) -> list[bytes]:
     """One split as a Unischema dataset, and its rows as tf.Examples of the fields of `FLAT`."""
     schema = SCHEMA if fields is None else tps.Unischema("Kinds", fields)
-    with tps.DatasetWriter(folder, schema, row_group_rows=9, petastorm_compatible=False) as writer:
+    dataset = whole(folder)
+    with tps.DatasetWriter(dataset, schema, row_group_rows=9, petastorm_compatible=False) as writer:
         for row in rows:
             writer.write({field.name: row[field.name] for field in schema})
     # As ExampleGen leaves them: files of data alone in a split's folder.
-    (folder / "_common_metadata").rename(folder.parent / "_common_metadata")
-    assert {path.suffix for path in folder.iterdir()} == {".parquet"}
+    folder.mkdir(parents=True)
+    for path in dataset.glob("*.parquet"):
+        shutil.copy(path, folder)
+    shutil.copy(dataset / "_common_metadata", folder.parent)
     images = pq.read_table(folder, columns=[name for name in ("photo", "sketch") if name in schema.fields])
     return [
         _example(schema, row, {name: images[name][at].as_py() for name in images.column_names})
         for at, row in enumerate(rows)
     ]
+
+
+def whole(folder: Path) -> Path:
+    """A split's rows as the dataset that they were written as."""
+    return folder.parent.parent / f"whole-{folder.name}"
 
 
 def write_examples(path: Path, examples: list[bytes]) -> None:

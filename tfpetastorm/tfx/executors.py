@@ -13,10 +13,9 @@ from tfx.components.util import examples_utils
 from tfx.proto import example_gen_pb2
 from tfx.types import standard_component_specs as keys
 
+from tfpetastorm.tfx.materialization import PARQUET, materialization
 from tfpetastorm.tfx.own_codecs import codecs_of
 from tfpetastorm.tfx.scope import unischema_tfxio
-
-_PARQUET = example_gen_pb2.FileFormat.Name(example_gen_pb2.FILE_FORMAT_PARQUET)
 
 
 class _ReadsUnischema:
@@ -41,12 +40,13 @@ class TransformExecutor(_ReadsUnischema, transform.Executor):
         self, input_dict: dict[str, Any], output_dict: dict[str, Any], exec_properties: dict[str, Any]
     ) -> None:
         """See TFX's."""
-        super().Do(input_dict, output_dict, exec_properties)
+        with materialization.held():
+            super().Do(input_dict, output_dict, exec_properties)
         # Transform writes what it reads, Parquet, but leaves the artifact to say TFRecord.
-        if examples_utils.get_file_format(input_dict[keys.EXAMPLES_KEY][-1]) == _PARQUET:
+        if examples_utils.get_file_format(input_dict[keys.EXAMPLES_KEY][-1]) == PARQUET:
             for made in output_dict.get(keys.TRANSFORMED_EXAMPLES_KEY) or []:
                 examples_utils.set_payload_format(made, example_gen_pb2.FORMAT_PARQUET)
-                examples_utils.set_file_format(made, _PARQUET)
+                examples_utils.set_file_format(made, PARQUET)
 
 
 class TrainerExecutor(_ReadsUnischema, trainer.GenericExecutor):
