@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,8 @@ from tfpetastorm.errors import OptionError, Place, SchemaMismatchError, describe
 from tfpetastorm.pool.options import PoolOptions
 from tfpetastorm.read.nulls import Nulls, valid_name
 from tfpetastorm.schema.codecs import ScalarCodec
+from tfpetastorm.schema.unischema import Unischema
+from tfpetastorm.storage.dataset import StoredDataset
 from tfpetastorm.tfdata.dataset import make_dataset
 from tfpetastorm.tfxio.batches import record_batches, shuffle_of
 from tfpetastorm.tfxio.features import Feature
@@ -50,12 +52,12 @@ def tensorflow_dataset(examples: Examples, representations: Any, adapter: Any, o
 
         dataset = _generated(adapted, shaped(dict(specs)))
     else:
-        dataset = _in_graph(examples, known, options).map(
-            tf.autograph.experimental.do_not_convert(
-                lambda given: shaped({one.name: one.made(given) for one in known})
-            ),
-            tf.data.AUTOTUNE,
-        )
+        dataset, keys = _in_graph(examples, options)
+
+        def made(given: dict[str, Any]) -> Any:
+            return shaped({tensor.name: tensor.made(given, keys) for tensor in known})
+
+        dataset = dataset.map(tf.autograph.experimental.do_not_convert(made), tf.data.AUTOTUNE)
     if options.sloppy_ordering:
         sloppy = tf.data.Options()
         sloppy.deterministic = False
@@ -67,14 +69,15 @@ def _generated(made: Callable[[], Iterator[Any]], signature: Any) -> Any:
     return tf.data.Dataset.from_generator(made, output_signature=signature)
 
 
-def _in_graph(examples: Examples, tensors: list[_Tensor], options: Any) -> Any:
-    """The fields that tensors are made of, as make_dataset gives them."""
+def _in_graph(examples: Examples, options: Any) -> tuple[Any, dict[str, str]]:
+    """The fields that tensors are made of, as make_dataset gives them, and the key of each."""
     names = fields_read(examples.stored, examples.reading.features)
-    nulls = {name: Nulls.MASK for name in names if examples.stored.schema.fields[name].nullable}
+    stored, keys = _apart_from_masks(examples.stored, names)
+    nulls = {keys[name]: Nulls.MASK for name in names if stored.schema.fields[keys[name]].nullable}
     threads = options.reader_num_threads
-    return make_dataset(
-        examples.stored,
-        fields=names,
+    dataset = make_dataset(
+        stored,
+        fields=list(keys.values()),
         batch_size=options.batch_size,
         drop_remainder=options.drop_final_batch,
         epochs=options.num_epochs,
@@ -84,6 +87,25 @@ def _in_graph(examples: Examples, tensors: list[_Tensor], options: Any) -> Any:
         nulls=nulls,
         pool=PoolOptions(workers=threads if threads and threads > 0 else None),
     )
+    return dataset, keys
+
+
+def _apart_from_masks(stored: StoredDataset, names: list[str]) -> tuple[StoredDataset, dict[str, str]]:
+    """The dataset with those fields renamed that are called like the mask of another, and what each is called now."""
+    masks = {valid_name(name) for name in names if stored.schema.fields[name].nullable}
+    keys = {name: name for name in names}
+    for name in masks & set(names):
+        while keys[name] in masks or keys[name] in stored.schema.fields:
+            keys[name] += " (field)"
+    if all(name == key for name, key in keys.items()):
+        return stored, keys
+    fields = [replace(field, name=keys.get(field.name, field.name)) for field in stored.schema]
+    return replace(
+        stored,
+        schema=Unischema.rebuilt(stored.schema.schema_name, fields),
+        column_paths={keys.get(name, name): path for name, path in stored.column_paths.items()},
+        partition_fields={keys.get(name, name): values for name, values in stored.partition_fields.items()},
+    ), keys
 
 
 @dataclass(frozen=True)
@@ -95,15 +117,16 @@ class _Tensor:
     feature: Feature
     default: Any = None
 
-    def made(self, given: dict[str, Any]) -> Any:
-        """The tensor, in the graph."""
+    def made(self, given: Mapping[str, Any], keys: Mapping[str, str]) -> Any:
+        """The tensor, in the graph. keys: of the fields given."""
         field = self.feature.field
         if field is None:
             rows = _rows(next(iter(given.values())))
-            nothing = tf.zeros([rows], tf.as_dtype(self.spec.dtype))
+            sizes = self.spec.shape[1:].as_list() if isinstance(self.spec, tf.TensorSpec) else [1] * self.feature.depth
+            nothing = tf.zeros([rows, *sizes], self.spec.dtype)
             return as_spec(self.name, nothing, tf.zeros([rows], tf.bool), self.spec, self.default)
-        tensor = given[field.name]
-        valid = given[valid_name(field.name)] if field.nullable else None
+        key = keys[field.name]
+        tensor, valid = given[key], given[valid_name(key)] if field.nullable else None
         if field.kind == "datetime" and field.codec is not None:
             tensor, valid = self._without_nat(tensor, valid)
         return as_spec(self.name, tensor, valid, self.spec, self.default)

@@ -91,9 +91,7 @@ def _dense(name: str, tensor: Any, valid: Any, spec: Any, default: Any) -> Any:
 
 def _required(name: str, tensor: Any, valid: Any, why: str) -> Any:
     message = f"feature {name} is missing in a row, and {why}; the row's number in the batch:"
-    with tf.control_dependencies(
-        [tf.debugging.Assert(tf.reduce_all(valid), [message, tf.argmin(tf.cast(valid, tf.int8))])]
-    ):
+    with tf.control_dependencies([tf.debugging.Assert(tf.reduce_all(valid), [message, tf.where(~valid)[:1, 0]])]):
         return tf.identity(tensor)
 
 

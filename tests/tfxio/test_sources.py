@@ -1,0 +1,269 @@
+"""What a file pattern can be, where the Unischema is found, and reading through Beam."""
+
+from __future__ import annotations
+
+import pickle
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import apache_beam as beam
+import numpy as np
+import pyarrow as pa
+import pyarrow.fs as pafs
+import pyarrow.parquet as pq
+import pytest
+from apache_beam.testing.util import assert_that, equal_to
+from tfx_bsl.tfxio.dataset_options import RecordBatchesOptions, TensorFlowDatasetOptions
+
+import tfpetastorm as tps
+from tests.tfxio.data import write
+from tfpetastorm.errors import DatasetError, OptionError, SchemaMismatchError
+from tfpetastorm.schema.codecs import Codec, CompressedImageCodec, NdarrayCodec
+from tfpetastorm.schema.codecs.base import Limits
+from tfpetastorm.schema.field import UnischemaField as Field
+from tfpetastorm.schema.unischema import Unischema
+from tfpetastorm.tfmd import unischema_to_schema
+from tfpetastorm.tfxio import UnischemaTFXIO
+
+GOLDEN = Path(__file__).parent.parent / "golden" / "petastorm-0.13.1"
+SCHEMA = Unischema(
+    "S",
+    [
+        Field("i", np.int64),
+        Field("a", np.int16, (2,), NdarrayCodec()),
+        Field("p", np.uint8, (2, 2), CompressedImageCodec("png")),
+    ],
+)
+
+
+@dataclass(frozen=True)
+class Reversed(Codec):
+    codec_name: ClassVar[str] = "reversed"
+
+    def encode(self, field: Field, value: str) -> bytes:
+        return value[::-1].encode()
+
+    def decode_cell(self, field: Field, encoded: memoryview, limits: Limits) -> str:
+        return bytes(encoded).decode()[::-1]
+
+
+def rows(start: int, stop: int) -> list[dict[str, Any]]:
+    return [
+        {"i": i, "a": np.array([i, -i], np.int16), "p": np.full((2, 2), i % 256, np.uint8)} for i in range(start, stop)
+    ]
+
+
+def cells(io: UnischemaTFXIO, name: str) -> list[Any]:
+    options = RecordBatchesOptions(1000, num_epochs=1, shuffle=False)
+    return [
+        cell
+        for batch in io.RecordBatches(options)
+        for cell in batch.column(batch.schema.get_field_index(name)).to_pylist()
+    ]
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write(tmp_path_factory.mktemp("sources") / "d", SCHEMA, rows(0, 10), 3)
+
+
+def only_file(dataset: Path) -> Path:
+    (file,) = dataset.glob("*.parquet")
+    return file
+
+
+def artifact(folder: Path, dataset: Path) -> Path:
+    """Splits as TFX lays them out: bare files, the metadata above them."""
+    for split in ("train", "eval"):
+        (folder / f"Split-{split}").mkdir(parents=True)
+        shutil.copy(only_file(dataset), folder / f"Split-{split}" / "data.parquet")
+    pairs = pq.read_metadata(dataset / "_common_metadata").metadata
+    key = b"tfpetastorm.unischema.v1"
+    empty = pa.schema([]).with_metadata({key: pairs[key]})
+    pq.ParquetWriter(folder / "_common_metadata", empty).close()
+    return folder
+
+
+def test_patterns(dataset: Path, tmp_path: Path) -> None:
+    uri = artifact(tmp_path / "artifact", dataset)
+    expected = [[i] for i in range(10)]
+    for pattern in (
+        dataset,
+        str(dataset),
+        str(only_file(dataset)),
+        f"{dataset}/*",
+        [f"{uri}/Split-train/*"],
+        f"{uri}/Split-train",
+        f"file://{uri}/Split-eval/*.parquet",
+    ):
+        io = UnischemaTFXIO(pattern)
+        assert cells(io, "i") == expected
+        assert cells(io, "a") == [[i, -i] for i in range(10)], "decoded, so the schema was found"
+    assert len(cells(UnischemaTFXIO([f"{uri}/Split-train/*", f"{uri}/Split-eval/*"]), "i")) == 20
+
+
+def test_the_schema_in_the_files_own_footers(dataset: Path, tmp_path: Path) -> None:
+    table = pq.read_table(only_file(dataset))
+    key = b"tfpetastorm.unischema.v1"
+    pairs = pq.read_metadata(dataset / "_common_metadata").metadata
+    for name in "xy":
+        pq.write_table(table.replace_schema_metadata({key: pairs[key]}), tmp_path / f"{name}.parquet")
+    assert cells(UnischemaTFXIO(f"{tmp_path}/*"), "a") == [[i, -i] for i in range(10)] * 2
+
+
+def test_plain_parquet(tmp_path: Path) -> None:
+    struct = pa.array([{"x": 1, "y": {"z": b"q"}}, {"x": 2, "y": {"z": b""}}])
+    spans = pa.array([1, 2], pa.duration("s"))
+    table = pa.table({"t": ["", None], "n": pa.array([0, 1], pa.uint32()), "l": [[0.0], None], "s": struct, "d": spans})
+    pq.write_table(table, tmp_path / "x.parquet")
+    io = UnischemaTFXIO(tmp_path)
+    (batch,) = io.RecordBatches(RecordBatchesOptions(9, num_epochs=1, shuffle=False))
+    assert batch.to_pydict() == {
+        "t": [[b""], None],
+        "n": [[0], [1]],
+        "l": [[0.0], None],
+        "s.x": [[1], [2]],
+        "s.y.z": [[b"q"], [b""]],
+    }
+    proto = unischema_to_schema(Unischema("S", [Field("d", np.int64)]))
+    with pytest.raises(tps.TfpetastormError, match=r"field 'd'.*a column of a type that no field has"):
+        UnischemaTFXIO(tmp_path, schema=proto)
+
+
+def test_partitions_of_folders(tmp_path: Path) -> None:
+    schema = Unischema("S", [Field("i", np.int64), Field("year", np.int16), Field("city", np.str_)])
+    with tps.DatasetWriter(tmp_path / "d", schema, partition_by=["year", "city"]) as writer:
+        for i in range(6):
+            writer.write({"i": i, "year": 2020 + i % 2, "city": f"c {i % 3}"})
+    io = UnischemaTFXIO(tmp_path / "d")
+    assert sorted(zip(cells(io, "i"), cells(io, "year"), cells(io, "city"), strict=True)) == [
+        ([i], [2020 + i % 2], [f"c {i % 3}".encode()]) for i in range(6)
+    ]
+    (element,) = io.TensorFlowDataset(TensorFlowDatasetOptions(9, num_epochs=1))
+    assert sorted(element["year"].numpy().tolist()) == [2020] * 3 + [2021] * 3
+
+
+def test_petastorms_datasets_and_the_images_in_them() -> None:
+    """The schema is petastorm's pickle, read symbolically."""
+    folder = GOLDEN / "drive_small"
+    stored = tps.open_dataset(folder)
+    io = UnischemaTFXIO(folder)
+    assert io.ArrowSchema().names == list(stored.schema.fields)
+    table = pa.Table.from_batches(io.RecordBatches(RecordBatchesOptions(64, num_epochs=1, shuffle=False)))
+    assert table.num_rows == stored.num_rows
+    images = [field.name for field in stored.schema if isinstance(field.codec, CompressedImageCodec)]
+    assert images
+    for name in images:
+        (first,) = table.column(name)[0].as_py()
+        assert first[:4] in (b"\x89PNG", b"\xff\xd8\xff\xe0")
+    options = TensorFlowDatasetOptions(16, num_epochs=1)
+    assert sum(int(batch[images[0]].shape[0]) for batch in io.TensorFlowDataset(options)) == stored.num_rows
+
+
+def all_by_beam(io: UnischemaTFXIO) -> None:
+    with beam.Pipeline() as pipeline:
+        count = pipeline | io.BeamSource() | beam.Map(lambda batch: batch.num_rows) | beam.CombineGlobally(sum)
+        assert_that(count, equal_to([10]))
+
+
+def test_filesystems_given(dataset: Path) -> None:
+    filesystem = pafs.SubTreeFileSystem(str(dataset.parent), pafs.LocalFileSystem())
+    for io in (
+        UnischemaTFXIO("d", filesystem=filesystem),
+        UnischemaTFXIO(["d/*"], filesystem=filesystem, validate=False),
+    ):
+        all_by_beam(io)
+        assert cells(io, "a")[3] == [3, -3]
+
+
+def test_stores(dataset: Path) -> None:
+    memory = pytest.importorskip("fsspec").filesystem("memory")
+    memory.put(f"{dataset}/", "/tfxio-test/", recursive=True)
+    io = UnischemaTFXIO("memory://tfxio-test/*.parquet")
+    assert cells(io, "a")[3] == [3, -3]
+    all_by_beam(io)
+    memory.rm("/tfxio-test", recursive=True)
+
+
+def test_batches_of_beam(dataset: Path) -> None:
+    io = pickle.loads(pickle.dumps(UnischemaTFXIO(dataset, telemetry_descriptors=["test"])))
+    pipeline = beam.Pipeline()
+    sizes = pipeline | "Four" >> io.BeamSource(2) | beam.Map(lambda batch: batch.num_rows)
+    assert_that(sizes, equal_to([2, 1] * 3 + [1]))
+    images = pipeline | "All" >> io.BeamSource() | beam.FlatMap(lambda batch: batch.column(2).to_pylist())
+    stored = pq.read_table(only_file(dataset)).column("p").to_pylist()
+    assert_that(images, equal_to([[cell] for cell in stored]), label="images")
+    result = pipeline.run()
+    result.wait_until_finish()
+    found = result.metrics().query(
+        beam.metrics.MetricsFilter().with_name("LogicalFormat[parquet]-PhysicalFormat[parquet]-num_rows")
+    )
+    assert sorted((one.committed.count, one.committed.sum) for one in found["distributions"]) == [(4, 10), (7, 10)]
+    assert {one.key.metric.namespace for one in found["distributions"]} == {"tfx.test.io"}
+
+
+def test_files_are_looked_for_when_the_pipeline_runs(dataset: Path, tmp_path: Path) -> None:
+    proto = unischema_to_schema(SCHEMA)
+    with pytest.raises(DatasetError):
+        UnischemaTFXIO(tmp_path / "d", schema=proto)
+    io = UnischemaTFXIO(tmp_path / "d", schema=proto, validate=False)
+    assert io.ArrowSchema() == UnischemaTFXIO(dataset).ArrowSchema()
+    assert io.TensorAdapter().TypeSpecs() == UnischemaTFXIO(dataset).TensorAdapter().TypeSpecs()
+    pipeline = beam.Pipeline()
+    numbers = pipeline | io.Project(["i"]).BeamSource() | beam.FlatMap(lambda batch: batch.column(0).to_pylist())
+    assert_that(numbers, equal_to([[i] for i in range(10)]))
+    shutil.copytree(dataset, tmp_path / "d")
+    pipeline.run().wait_until_finish()
+    assert len(cells(io, "i")) == 10
+
+
+def test_no_rows(tmp_path: Path) -> None:
+    io = UnischemaTFXIO(write(tmp_path / "d", SCHEMA, []))
+    assert cells(io, "i") == []
+    dataset = io.TensorFlowDataset(TensorFlowDatasetOptions(4, label_key="i"))
+    features, label = dataset.element_spec
+    assert {**features, "i": label} == io.TensorAdapter().TypeSpecs()
+    assert list(dataset) == []
+    with beam.Pipeline() as pipeline:
+        assert_that(pipeline | io.BeamSource(), equal_to([]))
+
+
+def test_options(dataset: Path) -> None:
+    io = UnischemaTFXIO(dataset)
+    endless = io.TensorFlowDataset(TensorFlowDatasetOptions(4, shuffle=False, label_key="i"))
+    sizes = [label.shape[0] for _, label in endless.take(7)]
+    assert sizes == [4, 4, 2, 4, 4, 2, 4]
+    assert endless.cardinality().numpy() == -1
+    batches = io.RecordBatches(RecordBatchesOptions(4, drop_final_batch=True))
+    assert [next(batches).num_rows for _ in range(5)] == [4] * 5
+    dropped = io.TensorFlowDataset(TensorFlowDatasetOptions(4, True, 2, sloppy_ordering=True, reader_num_threads=1))
+    assert dropped.cardinality().numpy() == 4
+    assert not dropped.options().deterministic
+    for options in (
+        TensorFlowDatasetOptions(0),
+        TensorFlowDatasetOptions(4, label_key="no"),
+        TensorFlowDatasetOptions(4, shuffle_buffer_size=0),
+    ):
+        with pytest.raises(OptionError):
+            io.TensorFlowDataset(options)
+    with pytest.raises(OptionError):
+        io.BeamSource(0)
+    with pytest.raises(OptionError, match="schema is"):
+        UnischemaTFXIO(dataset, schema=SCHEMA)
+
+
+def test_own_codecs(tmp_path: Path) -> None:
+    """Decoded where the class is given, else the bytes that are stored; a proto that knew it says so."""
+    schema = Unischema("S", [Field("word", np.str_, (), Reversed())])
+    write(tmp_path / "d", schema, [{"word": "ab"}, {"word": "c"}])
+    assert cells(UnischemaTFXIO(tmp_path / "d", codecs=[Reversed]), "word") == [[b"ab"], [b"c"]]
+    assert cells(UnischemaTFXIO(tmp_path / "d"), "word") == [[b"ba"], [b"c"]]
+    proto = unischema_to_schema(Unischema("S", [Field("word", np.int8, (2,))]))
+    with pytest.raises(SchemaMismatchError, match="reversed, with codecs="):
+        UnischemaTFXIO(tmp_path / "d", schema=proto)
+    io = UnischemaTFXIO(tmp_path / "d", codecs=[Reversed])
+    with beam.Pipeline() as pipeline:
+        words = pipeline | io.BeamSource() | beam.FlatMap(lambda batch: batch.column(0).to_pylist())
+        assert_that(words, equal_to([[b"ab"], [b"c"]]))
