@@ -73,3 +73,19 @@ def files_of(examples: Any, split: str) -> list[Path]:
 def table_of(examples: Any, split: str) -> pa.Table:
     """The rows of a split as they are stored, in the order of files."""
     return pa.concat_tables([pq.read_table(path) for path in files_of(examples, split)])
+
+
+def as_lists(inputs: dict[str, Any]) -> dict[str, Any]:
+    """A preprocessing function for TFX's own Transform."""
+    import tensorflow as tf
+    import tensorflow_transform as tft
+
+    return {
+        "id": inputs["i8"],
+        "centred": inputs["f64"] - tft.mean(inputs["f64"]),
+        "word": tft.compute_and_apply_vocabulary(inputs["text"]),
+        "pair": inputs["pair"],
+        "grid": inputs["grid"],
+        "steps": inputs["steps"],
+        "photo": tf.cast(tf.strings.length(inputs["photo"]), tf.int64),
+    }
