@@ -206,8 +206,11 @@ def _from_pair(
     graph: TransformGraph, features: Mapping[str, Any], given: Any, label: str | None, outputs: list[str] | None
 ) -> tuple[Any, Any]:
     labels = dict(given) if isinstance(given, Mapping) else {} if label is None else {label: given}
-    if label is not None and label not in graph.inputs and label not in labels:
-        raise OptionError(f"label={label!r} is not among the Transform graph's features {list(graph.inputs)}.")
+    if label is not None and (isinstance(given, Mapping) or label not in graph.inputs):
+        raise OptionError(
+            f"label={label!r} should name the one label tensor of (features, label) as the Transform graph knows it; its "
+            f"features are {list(graph.inputs)}, and the label is {given!r}."
+        )
     wanted = graph.outputs if outputs is None else outputs
     made = graph({**features, **labels}, dict.fromkeys([*wanted, *(name for name in labels if name in graph.outputs)]))
     passed = {name: made.pop(name, tensor) for name, tensor in labels.items()}
