@@ -208,8 +208,8 @@ def _from_pair(
     labels = dict(given) if isinstance(given, Mapping) else {} if label is None else {label: given}
     if label is not None and (isinstance(given, Mapping) or label not in graph.inputs):
         raise OptionError(
-            f"label={label!r} should name the one label tensor of (features, label) as the Transform graph knows it; its "
-            f"features are {list(graph.inputs)}, and the label is {given!r}."
+            f"label={label!r} should name the one label tensor of (features, label) as the Transform graph knows it. "
+            f"Its features are {list(graph.inputs)}, and the label is {given!r}."
         )
     wanted = graph.outputs if outputs is None else outputs
     made = graph({**features, **labels}, dict.fromkeys([*wanted, *(name for name in labels if name in graph.outputs)]))
