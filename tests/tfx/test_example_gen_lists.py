@@ -48,7 +48,6 @@ def run(root: Path, components: int = 5) -> None:
         components=[made, schema, statistics, validator, transform][:components],
         enable_cache=True,
         metadata_connection_config=connection(root),
-        beam_pipeline_args=["--direct_running_mode=in_memory", "--direct_num_workers=1"],
     )
     tfx.orchestration.LocalDagRunner().run(pipeline)
 
