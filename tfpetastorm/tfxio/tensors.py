@@ -44,13 +44,6 @@ def as_spec(name: str, tensor: Any, valid: Any, spec: Any, default: Any = None) 
     raise _mismatch(name, spec, tensor, "Only dense, ragged and sparse tensors can be made.")
 
 
-def flat_list(name: str, tensor: Any, valid: Any, dtype: Any) -> tuple[Any, Any]:
-    """The values of all rows in one list, and the int64 row splits `[batch + 1]` that tell whose they are."""
-    spec = tf.RaggedTensorSpec([None, None], dtype, 1)
-    values, splits = _nested(name, _cast(name, tensor, dtype, spec), valid, 1, [], spec)
-    return values, splits[0]
-
-
 def _dense(name: str, tensor: Any, valid: Any, spec: Any, default: Any) -> Any:
     tensor = _cast(name, tensor, spec.dtype, spec)
     if spec.shape.rank is None:
@@ -97,11 +90,16 @@ def _required(name: str, tensor: Any, valid: Any, why: str) -> Any:
 
 def _nested(name: str, tensor: Any, valid: Any, rank: int, inner: list[int | None], spec: Any) -> tuple[Any, list[Any]]:
     """Values `[items, *inner]` and `rank` row splits. Missing rows have no items."""
-    values, splits = _taken_apart(tensor)
-    if rank < 1 or rank > len(splits):
-        raise _mismatch(name, spec, tensor, "Correct the nesting in the schema that is asked for.")
-    if valid is not None:
-        values, splits = _without(values, splits, valid)
+    if valid is not None and tensor.shape.rank == 1 and rank == 1:
+        # By far the most common, in few operations.
+        values = tf.boolean_mask(tensor, valid)
+        splits = [tf.concat([tf.zeros([1], tf.int64), tf.cumsum(tf.cast(valid, tf.int64))], 0)]
+    else:
+        values, splits = _taken_apart(tensor)
+        if rank < 1 or rank > len(splits):
+            raise _mismatch(name, spec, tensor, "Correct the nesting in the schema that is asked for.")
+        if valid is not None:
+            values, splits = _without(values, splits, valid)
     splits = [*splits[: rank - 1], _joined(splits[rank - 1 :])]
     if not inner:
         return values, splits
