@@ -14,7 +14,18 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from benchmarks import caching, drive, importing, petastorm_rows, planning, references, seeking, spark_writing, stores
+from benchmarks import (
+    caching,
+    drive,
+    importing,
+    petastorm_rows,
+    planning,
+    references,
+    seeking,
+    spark_writing,
+    stores,
+    tfx_reading,
+)
 from benchmarks.datasets import NUMERIC, STRING, dataset
 from benchmarks.measure import Outcome, Pass, Round, alternate, time_call, time_dataset
 
@@ -25,13 +36,20 @@ BLOCK_ROWS = 400_000
 
 @dataclass(frozen=True)
 class Contest:
-    """One contest. play: (scale of the data, rounds) to the rounds, as they end. needs: its datasets."""
+    """One contest. play: (scale of the data, rounds) to the rounds, as they end. needs: its datasets. package: what it
+    needs beside the extra `bench`; where that is missing, the contest is left out."""
 
     title: str
     unit: str
     target: float | None
     needs: tuple[str, ...]
     play: Callable[[float, int], Iterator[Round]]
+    package: str | None = None
+
+    @property
+    def possible(self) -> bool:
+        """Whether what it needs is installed."""
+        return self.package is None or importlib.util.find_spec(self.package) is not None
 
 
 def _ours(name: str, scale: float, **options: Any) -> Any:
@@ -252,6 +270,18 @@ CONTESTS = {
     "spark-memory": Contest(
         "the same by columns: 400 MB v. the peak of a Python worker",
         "workers in 400 MB", 1, (), spark_writing.workers_in_bounds,
+    ),
+    "tfxio": Contest(
+        "UnischemaTFXIO's tensors v. tfx-bsl's of tf.Examples, 19 columns",
+        "rows", 1, _TFRECORDS, tfx_reading.tensors(shuffle=False), "tfx_bsl",
+    ),
+    "tfxio-shuffled": Contest(
+        "the same, shuffled by TFX's defaults",
+        "rows", 1, _TFRECORDS, tfx_reading.tensors(shuffle=True), "tfx_bsl",
+    ),
+    "tfxio-beam": Contest(
+        "BeamSource of Parquet v. of tf.Examples, 19 columns",
+        "rows", 1, _TFRECORDS, tfx_reading.beam_source, "tfx_bsl",
     ),
     "import": Contest(
         "0.3 s v. what importing all of tfpetastorm adds to TensorFlow",

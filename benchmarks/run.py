@@ -138,7 +138,8 @@ def main() -> int:
 
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
-    contests = [name for name in CONTESTS if name in arguments.only]
+    asked = [name for name in CONTESTS if name in arguments.only]
+    contests = [name for name in asked if CONTESTS[name].possible]
     weighings = MEMORY if "memory" in arguments.only else ()
     for name in dict.fromkeys(
         [need for one in contests for need in CONTESTS[one].needs] + [w[0].partition("-")[0] for w in weighings]
@@ -147,6 +148,9 @@ def main() -> int:
 
     # A pipe has no width; 80 columns would break every line.
     console = Console() if sys.stdout.isatty() else Console(width=130)
+    for name in asked:
+        if name not in contests:
+            console.print(f"[dim]left out: {name}, which needs {CONTESTS[name].package}[/]")
     results: dict[str, Any] = {"versions": _versions(), "scale": scale, "rounds": rounds, "contests": {}, "memory": []}
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True) as progress:
