@@ -18,6 +18,7 @@ from tfx import v1 as tfx
 from tfx.components.statistics_gen.executor import Executor as StatisticsGenExecutor
 from tfx.orchestration import metadata
 from tfx.types import standard_artifacts
+from tfx_bsl.tfxio import dataset_options
 
 import tfpetastorm as tps
 from tests.tfx import kinds
@@ -25,6 +26,7 @@ from tests.tfx.generating import files_of, generate, schema_of, splits, table_of
 from tfpetastorm.errors import DamagedDataError, EncodeError
 from tfpetastorm.tfmd import unischema_to_schema
 from tfpetastorm.tfx import UnischemaExampleGen, UnischemaSchemaGen
+from tfpetastorm.tfxio import UnischemaTFXIO
 
 SCHEMA = tps.Unischema("Kinds", kinds.FLAT)
 ROWS = {"train": kinds.make_rows(40, 1), "eval": kinds.make_rows(11, 2)}
@@ -149,6 +151,27 @@ def test_a_second_run_is_served_from_the_cache_and_a_changed_file_is_not(root: P
     os.utime(path, ns=(1, 1))
     run(root, 1)
     assert states(root) == ["COMPLETE", "CACHED", "COMPLETE"]
+
+
+def test_our_own_components_read_the_lists_as_what_they_were_made_of(root: Path, tmp_path: Path) -> None:
+    """As by `with_data_accessor`, which a Trainer needs either way."""
+    config = splits(train="train/*", eval="eval/*")
+    linked = generate(UnischemaExampleGen(str(root / "data"), input_config=config), tmp_path / "linked")
+    listed = kinds.parquet_artifact(folder(root, "UnischemaExampleGen", "examples"), ["train", "eval"])
+    proto = schema_of([listed], tmp_path / "schema")
+    options = dataset_options.TensorFlowDatasetOptions(batch_size=40, shuffle=False, num_epochs=1)
+    one, other = (
+        UnischemaTFXIO(f"{examples.uri}/Split-train/*", schema=proto).TensorFlowDataset(options)
+        for examples in (linked, listed)
+    )
+    assert one.element_spec == other.element_spec
+    for first, second in zip(one, other, strict=True):
+        for name, tensor in first.items():
+            np.testing.assert_array_equal(dense(second[name]), dense(tensor), err_msg=name)
+
+
+def dense(tensor: Any) -> Any:
+    return tensor.to_tensor().numpy() if hasattr(tensor, "to_tensor") else tensor.numpy()
 
 
 def test_rows_are_split_anew_and_made_lists_at_once(root: Path, tmp_path: Path) -> None:
