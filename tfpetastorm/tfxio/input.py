@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import groupby
 from typing import Any
 
 from tensorflow_metadata.proto.v0 import schema_pb2
@@ -15,7 +16,7 @@ from tfpetastorm.schema.codecs.base import Codec
 from tfpetastorm.storage.dataset import StoredDataset
 from tfpetastorm.stores.filesystem import Url
 from tfpetastorm.tfmd import unischema_to_schema
-from tfpetastorm.tfxio.beam_source import Task
+from tfpetastorm.tfxio.beam_source import Work
 from tfpetastorm.tfxio.features import features_of
 from tfpetastorm.tfxio.opening import open_examples
 from tfpetastorm.tfxio.reading import Reading, planned, reading_of
@@ -72,11 +73,12 @@ class ExamplesInput:
         return self._reading if self._reading is not None else self.open().reading
 
     @cached_property
-    def tasks(self) -> list[Task]:
-        """All read tasks, in stored order."""
+    def work(self) -> list[Work]:
+        """What there is to read, by row groups in stored order."""
         examples = self.open()
         table = planned(examples.stored, examples.reading, Shuffle.of(False))[0].samples.tasks
-        return [(task.row_group, task.start, task.stop) for task in map(table.task, range(len(table)))]
+        pieces = ((task.row_group, task.start, task.stop) for task in map(table.task, range(len(table))))
+        return [tuple(slices) for _, slices in groupby(pieces, lambda piece: piece[0])]
 
     def with_proto(self, proto: schema_pb2.Schema) -> ExamplesInput:
         """The same files with other features."""
