@@ -249,6 +249,15 @@ def test_masks_of_nulls_are_not_confused_with_fields(tmp_path: Path) -> None:
     assert tensors["a_valid"].to_list() == [[0], [], [], [3], [], []]
 
 
+def test_disabled_features_are_columns_and_no_tensors(trips: Path) -> None:
+    proto = unischema_to_schema(SCHEMA)
+    for feature in proto.feature[1:]:
+        feature.lifecycle_stage = schema_pb2.DISABLED
+    io = UnischemaTFXIO(str(trips), schema=proto)
+    assert io.ArrowSchema().names == list(SCHEMA.fields)
+    assert list(both(io)) == ["hour"]
+
+
 def test_projecting_keeps_the_order_and_reads_only_what_is_asked(trips: Path) -> None:
     io = UnischemaTFXIO(str(trips), column_names=["pay", "hour", "at"])
     assert io.ArrowSchema().names == ["hour", "pay", "at"]

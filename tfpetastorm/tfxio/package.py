@@ -8,12 +8,11 @@ from tfpetastorm.errors import MissingPackageError
 
 
 def require() -> None:
-    """Raises MissingPackageError with the line to install by where tfx-bsl or Apache Beam can't be imported."""
-    for name in ("apache_beam", "tfx_bsl.tfxio.tfxio"):
-        try:
-            importlib.import_module(name)
-        except ImportError as error:
-            raise MissingPackageError(
-                f"UnischemaTFXIO needs tfx-bsl and Apache Beam ({error}): pip install 'tfpetastorm[tft]'. tfx-bsl has "
-                "wheels for Linux on x86-64 and for macOS on arm64."
-            ) from error
+    """Raises MissingPackageError with the line to install by where tfx-bsl, or Apache Beam, can't be imported."""
+    try:
+        importlib.import_module("tfx_bsl.tfxio.tfxio")
+    except ImportError as error:
+        raise MissingPackageError(
+            f"UnischemaTFXIO needs tfx-bsl and Apache Beam ({error}): pip install 'tfpetastorm[tft]'. tfx-bsl has "
+            "wheels for Linux on x86-64 and for macOS on arm64."
+        ) from error
