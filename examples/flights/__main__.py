@@ -103,12 +103,12 @@ def executions(root: Path) -> dict[int, Step]:
     }
 
 
-def run(pipeline, root: Path) -> list[Step]:
-    """Runs a pipeline; what became of each of its components."""
+def run(pipeline, root: Path, options=None) -> list[Step]:
+    """Runs a pipeline, or the part of it that TFX's `RunOptions` say; what became of each of its components."""
     from tfx import v1 as tfx
 
     before = executions(root)
-    tfx.orchestration.LocalDagRunner().run(pipeline)
+    tfx.orchestration.LocalDagRunner().run(pipeline, run_options=options)
     return [step for number, step in sorted(executions(root).items()) if number not in before]
 
 
