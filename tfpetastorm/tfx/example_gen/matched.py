@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import hashlib
 import posixpath
 from collections.abc import Mapping, Sequence
@@ -19,6 +20,7 @@ from tfpetastorm.errors import (
     TfpetastormError,
     describe,
 )
+from tfpetastorm.redaction import redact
 from tfpetastorm.storage.listing import data_file, is_data_name, parquet_names
 from tfpetastorm.storage.metadata import COMMON_METADATA, FILES_KEY, CommonMetadata, read_common_metadata
 from tfpetastorm.stores.filesystem import join, resolve
@@ -69,8 +71,9 @@ def match(base: str, split: str, pattern: str) -> Matched:
     the split where there are none, and what `read_common_metadata` raises.
     """
     try:
-        location = resolve(posixpath.join(base, pattern))
-        asked = resolve(posixpath.join(base, pattern), glob=False).paths[0]
+        url = _below(base, pattern)
+        location = resolve(url)
+        asked = resolve(url, glob=False).paths[0]
         infos, roots, metadata = _Finder(location.filesystem, base, asked).files(location.paths)
     except DatasetNotFoundError as error:
         raise DatasetNotFoundError(_told(split, base, pattern, str(error))) from None
@@ -81,10 +84,16 @@ def match(base: str, split: str, pattern: str) -> Matched:
     return Matched(split, location.url, location.filesystem, infos, roots, metadata)
 
 
+def _below(base: str, pattern: str) -> str:
+    """The URL of a pattern below a folder, whose URL may have a query."""
+    path, mark, query = base.partition("?") if "://" in base else (base, "", "")
+    return posixpath.join(path, pattern) + mark + query
+
+
 def _told(split: str, base: str, pattern: str, reason: str) -> str:
     return describe(
         f"the input split {split!r} can't be read: {reason.rstrip('.')}",
-        found=f"the pattern {pattern!r} in {base}",
+        found=f"the pattern {pattern!r} in {redact(base)}",
         expected="Parquet files, or folders of them",
         remedy="Patterns are relative to input_base.",
     )
@@ -177,9 +186,14 @@ class _Finder:
         for root, metadata in self._metadata.items():
             for name in metadata.files or () if metadata is not None else ():
                 path = join(root, name)
-                asked = PurePosixPath(path).match(self._asked) or any(path.startswith(f"{one}/") for one in folders)
-                if asked and path not in found:
+                if path not in found and (self._asks(path) or any(path.startswith(f"{one}/") for one in folders)):
                     raise DamagedDataError(describe("a file of the dataset is missing", Place(file=path)))
+
+    def _asks(self, path: str) -> bool:
+        """Whether the pattern matches a path."""
+        if "**" in self._asked:
+            return fnmatch.fnmatchcase(path, self._asked)
+        return PurePosixPath(path).match(self._asked)
 
 
 def _name(path: str, root: str) -> str:
