@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import types
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,10 @@ from tfx_bsl.tfxio import parquet_tfxio
 
 import tfpetastorm as tps
 from tests.tfx import kinds
-from tfpetastorm.errors import OptionError
+from tfpetastorm.errors import MissingPackageError, OptionError
 from tfpetastorm.tfmd import unischema_to_schema
 from tfpetastorm.tfx import StatisticsGenExecutor, UnischemaStatisticsGen, unischema_tfxio
+from tfpetastorm.tfx.hook import Hook
 from tfpetastorm.tfxio import UnischemaTFXIO
 
 ROWS = {"train": kinds.make_rows(40, 1), "eval": kinds.make_rows(11, 2)}
@@ -56,19 +58,20 @@ def as_dict(made: Any) -> dict[str, Any]:
     return found | {"features": {"/".join(one["path"]["step"]): one for one in found["features"]}}
 
 
-@pytest.mark.parametrize("with_schema", [True, False])
-def test_they_equal_those_of_tf_examples(root: Path, tmp_path: Path, with_schema: bool) -> None:
+@pytest.mark.parametrize(("with_schema", "splits"), [(True, ["train", "eval"]), (False, ["eval"])])
+def test_they_equal_those_of_tf_examples(root: Path, tmp_path: Path, with_schema: bool, splits: list[str]) -> None:
     schema = kinds.schema_artifact(tmp_path / "schema", unischema_to_schema(kinds.SCHEMA)) if with_schema else None
-    parquet = kinds.parquet_artifact(root / "parquet", ["train", "eval"])
-    examples = kinds.artifact(root / "examples", ["train", "eval"], "FORMAT_TF_EXAMPLE", "tfrecords_gzip")
+    parquet = kinds.parquet_artifact(root / "parquet", splits)
+    examples = kinds.artifact(root / "examples", splits, "FORMAT_TF_EXAMPLE", "tfrecords_gzip")
     ours = statistics(StatisticsGenExecutor, tmp_path / "ours", parquet, schema)
     theirs = statistics(Executor, tmp_path / "theirs", examples, schema)
-    for split, rows in ROWS.items():
+    assert sorted(ours) == sorted(theirs) == sorted(splits)
+    for split in splits:
         found, expected = as_dict(ours[split]), as_dict(theirs[split])
         nested = [found["features"].pop(field.name) for field in kinds.NESTED]
         assert all(int(one["numStats"]["commonStats"]["numNonMissing"]) for one in nested)
         assert found == expected
-        assert found["numExamples"] == str(len(rows))
+        assert found["numExamples"] == str(len(ROWS[split]))
         assert set(found["features"]) == {field.name for field in kinds.FLAT}
     if with_schema:
         assert not tfdv.validate_statistics(ours["train"], unischema_to_schema(kinds.SCHEMA)).anomaly_info
@@ -151,3 +154,15 @@ def test_tfx_reads_as_ever_outside_of_a_scope(root: Path) -> None:
     assert tfxio_utils.parquet_tfxio is parquet_tfxio
     assert made() is parquet_tfxio.ParquetTFXIO
     assert tps.open_dataset(root / "parquet" / "Split-train").num_rows == 40
+
+
+def test_a_tfx_that_reads_parquet_in_another_way_is_refused() -> None:
+    module = types.SimpleNamespace(__name__="tfx.components.util.tfxio_utils", parquet_tfxio=types.SimpleNamespace())
+    hook = Hook(module, "parquet_tfxio", "ParquetTFXIO", lambda own: own)
+    with (
+        pytest.raises(
+            MissingPackageError, match=r"expected tfx\.components\.util\.tfxio_utils\.parquet_tfxio\.ParquetTFXIO"
+        ),
+        hook.held(),
+    ):
+        pass

@@ -83,7 +83,6 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
         pipeline_root=str(root / "run"),
         components=[examples, schema, statistics, transform, trainer],
         metadata_connection_config=tfx.orchestration.metadata.sqlite_metadata_connection_config(str(root / "mlmd")),
-        beam_pipeline_args=["--direct_running_mode=in_memory", "--direct_num_workers=1"],
     )
     tfx.orchestration.LocalDagRunner().run(pipeline)
     return Run(root / "data", root / "run")
