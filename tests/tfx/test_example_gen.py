@@ -228,17 +228,21 @@ def test_files_of_one_name_stay_apart(tmp_path: Path) -> None:
     assert [path.name for path in files_of(examples, "eval")] == ["part_0_1_.parquet"]
 
 
-def test_petastorms_schema_is_kept_as_ours(golden: Path, tmp_path: Path) -> None:
-    """Read symbolically, from its pickle."""
-    source = golden / "petastorm-0.13.1"
-    name = next(path.parent.name for path in sorted(source.glob("*/_common_metadata")))
-    config = splits(train=f"{name}/**", eval=f"{name}/**")
-    examples = generate(component(source, input_config=config), tmp_path / "out")
-    theirs = tps.open_dataset(source / name)
-    whole = tps.open_dataset(examples.uri)
+@pytest.mark.parametrize(
+    "name",
+    ["petastorm-0.13.1/drive_small", "petastorm-0.13.1/types", "petastorm-0.13.1/indexed", "petastorm-legacy/0.4.3"],
+)
+def test_petastorms_schema_is_kept_as_ours(golden: Path, tmp_path: Path, name: str) -> None:
+    """Read symbolically, from its pickle; with partitions written in."""
+    examples = generate(component(golden, input_config=splits(train=name, eval=f"{name}/**")), tmp_path / "out")
+    theirs, whole = tps.open_dataset(golden / name), tps.open_dataset(examples.uri)
     assert (theirs.kind, whole.kind) == ("petastorm", "tfpetastorm")
     assert whole.schema == theirs.schema
     assert whole.num_rows == 2 * theirs.num_rows
+    field = next(field.name for field in theirs.schema if field.kind == "number" and not field.shape)
+    wanted = next(iter(tps.make_dataset(golden / name, fields=[field], batch_size=200, nulls="mask")))[field]
+    found = next(iter(tps.make_dataset(f"{examples.uri}", fields=[field], batch_size=400, nulls="mask")))[field]
+    assert sorted(found.numpy().tolist()) == sorted([*wanted.numpy().tolist()] * 2)
 
 
 def test_plain_parquet_has_the_schema_that_all_splits_amount_to(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from tfx_bsl.tfxio import dataset_options
 
 import tfpetastorm as tps
 from tests.tfx import kinds
-from tests.tfx.generating import files_of, generate, schema_of, splits, table_of
+from tests.tfx.generating import buckets, files_of, generate, schema_of, splits, table_of
 from tfpetastorm.errors import DamagedDataError, EncodeError
 from tfpetastorm.tfmd import unischema_to_schema
 from tfpetastorm.tfx import UnischemaExampleGen, UnischemaSchemaGen
@@ -175,8 +175,6 @@ def dense(tensor: Any) -> Any:
 
 
 def test_rows_are_split_anew_and_made_lists_at_once(root: Path, tmp_path: Path) -> None:
-    from tests.tfx.generating import buckets
-
     config = buckets(one=1, two=1)
     source, stored = str(root / "data" / "train"), tmp_path / "stored"
     given = {"input_config": splits(all="*"), "output_config": config}
@@ -204,8 +202,9 @@ def test_lists_of_lists_keep_their_levels(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize("anew", [False, True])
 @pytest.mark.parametrize("damage", ["cell", "uint64"])
-def test_what_lists_can_not_hold_is_named(tmp_path: Path, damage: str) -> None:
+def test_what_lists_can_not_hold_is_named(tmp_path: Path, damage: str, anew: bool) -> None:
     schema = tps.Unischema(
         "Bad", [kinds.Field("u64", np.uint64), kinds.Field("grid", np.int32, (2,), tps.NdarrayCodec())]
     )
@@ -219,7 +218,9 @@ def test_what_lists_can_not_hold_is_named(tmp_path: Path, damage: str) -> None:
         cells = [cell if at != 6 else b"damaged" for at, cell in enumerate(table["grid"].to_pylist())]
         kept = pq.ParquetFile(path).schema_arrow
         pq.write_table(table.set_column(1, kept.field("grid"), pa.array(cells, pa.binary())), path, row_group_size=4)
-    component = UnischemaExampleGen(str(tmp_path / "data"), input_config=splits(a="*", b="*"), arrow_lists=True)
+    given = {"input_config": splits(all="*"), "output_config": buckets(a=1, b=1)} if anew else {}
+    given = given or {"input_config": splits(a="*", b="*")}
+    component = UnischemaExampleGen(str(tmp_path / "data"), arrow_lists=True, **given)
     error, field = (DamagedDataError, "grid") if damage == "cell" else (EncodeError, "u64")
     with pytest.raises(error, match=rf"field '{field}', file .*{path.name}, row group 1, row 2\)"):
         generate(component, tmp_path / "out")

@@ -6,7 +6,6 @@ import contextlib
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -127,35 +126,33 @@ class Rewriting:
     def _cut(
         self, piece: Piece, arrays: dict[str, pa.Array], rows: int, place: Place
     ) -> Iterator[tuple[str, pa.RecordBatch]]:
-        if piece.split is not None:
-            yield piece.split, self._batch(arrays, None, place)
+        """The rows of a row group by the split they go to. place: of the row group."""
+        splits = None
+        if piece.split is None:
+            assert self.buckets is not None
+            splits = self.buckets.of(self.schema, arrays, rows, place)
+        made = [self._listed(one, arrays, place) for one in self.features] or list(arrays.values())
+        columns = self._with_pairs(self.written)
+        if splits is None:
+            assert piece.split is not None
+            yield piece.split, pa.RecordBatch.from_arrays(made, schema=columns)
             return
-        assert self.buckets is not None
-        splits = self.buckets.of(self.schema, arrays, rows, place)
-        for index, name in enumerate(self.buckets.names):
-            numbers = np.flatnonzero(splits == index)
+        for index, name in enumerate(self._splits(piece)):
+            numbers = pa.array(np.flatnonzero(splits == index))
             if len(numbers):
-                yield name, self._batch(arrays, numbers, place)
+                taken = made if len(numbers) == rows else [take_rows(array, numbers) for array in made]
+                yield name, pa.RecordBatch.from_arrays(taken, schema=columns)
 
-    def _batch(self, arrays: dict[str, pa.Array], numbers: Any, place: Place) -> pa.RecordBatch:
-        """The rows of these numbers, or all."""
-        if numbers is not None and len(numbers) < len(next(iter(arrays.values()))):
-            arrays = {name: take_rows(array, pa.array(numbers)) for name, array in arrays.items()}
-        made = list(arrays.values())
-        if self.features:
-            made = [self._listed(one, arrays, numbers, place) for one in self.features]
-        return pa.RecordBatch.from_arrays(made, schema=self._with_pairs(self.written))
-
-    def _listed(self, feature: Feature, arrays: dict[str, pa.Array], numbers: Any, place: Place) -> pa.Array:
+    def _listed(self, feature: Feature, arrays: dict[str, pa.Array], place: Place) -> pa.Array:
+        """A column as TFX's lists."""
         assert feature.field is not None
-        one: UnischemaField = feature.field
+        name = feature.field.name
 
         def bad(row: int, reason: str) -> None:
-            row = row if numbers is None else int(numbers[row])
-            where = Place(place.file, place.row_group, row, one.name)
+            where = Place(place.file, place.row_group, row, name)
             raise DamagedDataError(describe(f"a cell can't be decoded: {reason.rstrip('.')}", where))
 
-        return to_arrow(feature, decode_column(read_form(one), arrays[one.name], bad), place)
+        return to_arrow(feature, decode_column(read_form(feature.field), arrays[name], bad), place)
 
     def _with_pairs(self, columns: pa.Schema) -> pa.Schema:
         return columns.with_metadata(self.pairs)
