@@ -17,6 +17,8 @@ from tensorflow_metadata.proto.v0 import anomalies_pb2
 from tensorflow_transform.tf_metadata import schema_utils
 from tfx import v1 as tfx
 from tfx.components.trainer.fn_args_utils import FnArgs
+from tfx.components.util import examples_utils
+from tfx.proto import example_gen_pb2
 from tfx.types import standard_artifacts
 from tfx_bsl.tfxio import dataset_options
 
@@ -25,6 +27,7 @@ from tests.tfx import kinds, modules
 from tfpetastorm.errors import SchemaMismatchError
 from tfpetastorm.tfmd import unischema_to_schema
 from tfpetastorm.tfx import (
+    TransformExecutor,
     UnischemaStatisticsGen,
     UnischemaTrainer,
     UnischemaTransform,
@@ -164,6 +167,35 @@ def test_materialized_examples_are_parquet_that_says_so(run: Run, expected: dict
         assert {name: spec.dtype for name, spec in read.element_spec.items()} == {
             name: spec.dtype for name, spec in tft_specs(output).items()
         }
+
+
+def test_artifacts_are_materialized_each_by_itself(run: Run, tmp_path: Path) -> None:
+    """Such as several spans; and without analysis and statistics."""
+    given = {
+        "examples": [kinds.parquet_artifact(run.data, ["train", "eval"]) for _ in range(2)],
+        "schema": [kinds.schema_artifact(tmp_path / "schema", PROTO)],
+    }
+    graph, examples = standard_artifacts.TransformGraph(), standard_artifacts.Examples()
+    graph.uri, examples.uri = str(tmp_path / "graph"), str(tmp_path / "examples")
+    made = {"transform_graph": [graph], "transformed_examples": [examples]}
+    properties = {
+        "preprocessing_fn": "tests.tfx.modules.passed",
+        "disable_statistics": 1,
+        "splits_config": '{"analyze": ["train"], "transform": ["eval"]}',
+        "codecs": '["tests.tfx.kinds:HalvesCodec"]',
+    }
+    kinds.executor(TransformExecutor, tmp_path).Do(given, made, properties)
+    schema = tft.TFTransformOutput(graph.uri).transformed_metadata.schema
+    for number, one in enumerate(made["transformed_examples"]):
+        assert one.uri == str(tmp_path / "examples" / str(number))
+        assert examples_utils.get_payload_format(one) == example_gen_pb2.FORMAT_PARQUET
+        assert examples_utils.get_file_format(one) == "FILE_FORMAT_PARQUET"
+        assert [path.name for path in Path(one.uri).iterdir()] == ["Split-eval"]
+        options = dataset_options.TensorFlowDatasetOptions(batch_size=7, shuffle=False, num_epochs=1)
+        found = by_row(UnischemaTFXIO(f"{one.uri}/Split-eval/*", schema=schema).TensorFlowDataset(options))
+        expected = by_row(raw_dataset(run, "eval"))
+        assert_same(found, {name: expected[name] for name in ("row", "track", "boxes", "names")})
+    assert len(made["transformed_examples"]) == 2
 
 
 def tft_specs(output: Any) -> dict[str, Any]:
