@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -185,6 +186,29 @@ def test_weights_pass(data: Path, graph: TransformGraph) -> None:
     assert features["wide_c"].numpy().tolist() == (wanted["wide"].numpy() - 2).tolist()
     assert label.numpy().tolist() == same.numpy().tolist()
     assert weight.numpy().tolist() == weights.numpy().tolist()
+
+
+def test_it_prepares_datasets_for_fit(data: Path, graph: TransformGraph, tmp_path: Path) -> None:
+    """Which remembers positions in the data, and hands out the dataset from there."""
+
+    def trained(epochs: int, folder: str) -> Any:
+        keras.utils.set_random_seed(1)
+        inputs = {"wide_c": keras.Input((), name="wide_c")}
+        model = keras.Model(inputs, keras.layers.Dense(1)(keras.layers.Reshape((1,))(inputs["wide_c"])))
+        model.compile("sgd", "mse")
+        dataset = raw(data, fields=["wide", "target"], shuffle=True, seed=3)
+        tps.keras.fit(
+            model,
+            dataset,
+            epochs=epochs,
+            directory=tmp_path / folder,
+            verbose=0,
+            prepare=lambda made: apply_transform_graph(made, graph, label="target", outputs=["wide_c"]),
+        )
+        return model
+
+    trained(1, "interrupted")
+    np.testing.assert_array_equal(trained(3, "interrupted").get_weights()[0], trained(3, "whole").get_weights()[0])
 
 
 def test_vocabularies_live_as_long_as_an_iterator(data: Path, path: Path) -> None:
