@@ -24,7 +24,7 @@ from rich.console import Console
 from rich.table import Table
 
 import tfpetastorm as tps
-from examples.flights.data import EVALUATION, SCHEMA, TRAINING, flights, write_flights
+from examples.flights.data import EVALUATION, SCHEMA, TRAINING, airlines, flights, write_flights
 
 LABEL = "arr_delay"
 AIRPORTS = {"EWR": "Newark", "JFK": "Kennedy", "LGA": "LaGuardia"}
@@ -168,10 +168,11 @@ def judged(found: dict[str, np.ndarray]) -> Table:
 
 def draw(found: dict[str, np.ndarray], path: Path) -> str:
     """How far off both are, by airline and by day. Returns what it drew, as text."""
-    airlines = sorted(set(found["carrier"]), key=lambda one: -(found["carrier"] == one).sum())[:12]
-    by_airline = np.array([off_by(found, found["carrier"] == one) for one in airlines])
+    largest = sorted(set(found["carrier"]), key=lambda one: -(found["carrier"] == one).sum())[:12]
+    by_airline = np.array([off_by(found, found["carrier"] == one) for one in largest])
+    names = [airlines()[one] for one in largest]
     if importlib.util.find_spec("matplotlib") is None:
-        return bars(airlines, by_airline)
+        return bars(names, by_airline)
     import matplotlib as mpl
 
     mpl.use("agg")
@@ -182,11 +183,11 @@ def draw(found: dict[str, np.ndarray], path: Path) -> str:
     each = np.unique(days)
     by_day = np.array([off_by(found, days == one) for one in each])
     figure, (left, right) = plt.subplots(1, 2, figsize=(12, 5), width_ratios=[2, 3], layout="constrained")
-    places = np.arange(len(airlines))[::-1]
+    places = np.arange(len(names))[::-1]
     left.hlines(places, by_airline[:, 1], by_airline[:, 0], color=GREY)
     left.plot(by_airline[:, 0], places, "o", color=GREY, label="as late as it left")
     left.plot(by_airline[:, 1], places, "o", color=GREEN, label="forecast")
-    left.set(yticks=places, yticklabels=airlines, xlabel="off by, minutes in the mean", xlim=(0, None))
+    left.set(yticks=places, yticklabels=names, xlabel="off by, minutes in the mean", xlim=(0, None))
     left.set_title("by airline")
     left.legend(frameon=False, loc="lower left")
     right.fill_between(each, by_day[:, 1], by_day[:, 0], color=GREY, alpha=0.35, linewidth=0)
@@ -202,14 +203,16 @@ def draw(found: dict[str, np.ndarray], path: Path) -> str:
     return str(path)
 
 
-def bars(airlines: list[str], off: np.ndarray, width: int = 60) -> str:
+def bars(names: list[str], off: np.ndarray, width: int = 60) -> str:
     """The same for a terminal, by airline: how far off the forecast is, and in grey what it is better by."""
     lines = []
-    for name, (before, after) in zip(airlines, off, strict=True):
+    for name, (before, after) in zip(names, off, strict=True):
         shares = (np.array([min(after, before), max(after, before)]) / off.max() * width).round().astype(int)
         colour = "green" if after < before else "red"
         rest = f"[{'bright_black' if after < before else 'red'}]{'░' * (shares[1] - shares[0])}[/]"
-        lines.append(f"{name}  [{colour}]{'█' * shares[0]}[/]{rest} {before:.1f} → {after:.1f} min")
+        lines.append(
+            f"{name:{max(map(len, names))}}  [{colour}]{'█' * shares[0]}[/]{rest} {before:.1f} → {after:.1f} min"
+        )
     return "\n".join(lines)
 
 

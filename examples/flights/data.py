@@ -7,6 +7,7 @@ A row is what is known when an aircraft pushes back, and the delay on arrival, w
 from __future__ import annotations
 
 import importlib.util
+import re
 import zipfile
 from pathlib import Path
 
@@ -58,6 +59,13 @@ def _table(name: str) -> pa.Table:
         return pyarrow.csv.read_csv(folder / f"{name}.csv", convert_options=_MISSING)
     with zipfile.ZipFile(folder / f"{name}.csv.zip") as archive, archive.open(f"{name}.csv") as file:
         return pyarrow.csv.read_csv(file, convert_options=_MISSING)
+
+
+def airlines() -> dict[str, str]:
+    """Names by code, such as "United Air Lines" for UA."""
+    table = _table("airlines")
+    names = [re.sub(r" (Inc\.|Co\.|Corporation)$", "", name) for name in table["name"].to_pylist()]
+    return dict(zip(table["carrier"].to_pylist(), names, strict=True))
 
 
 def _minutes(clock: np.ndarray) -> np.ndarray:

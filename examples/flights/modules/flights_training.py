@@ -43,12 +43,12 @@ def delay_model(features, steps):
     """Says by how many minutes the delay on arrival differs from that at departure, and adds the two."""
     inputs = {name: keras.Input(one.shape[1:], name=name, dtype=one.dtype) for name, one in features.items()}
     # The vocabularies have 16, 3 and 104 words, and one more number stands for all others.
-    embedded = [keras.layers.Embedding(128, 8)(inputs[name]) for name in EMBEDDED]
+    embedded = [keras.layers.Embedding(128, 4)(inputs[name]) for name in EMBEDDED]
     x = keras.layers.Concatenate()([inputs["numbers"], *embedded])
     for units in (128, 64):
-        x = keras.layers.Dense(units, activation="relu")(x)
-    minutes = keras.layers.Add(name="arr_delay")([inputs["left_late"], keras.layers.Dense(1)(x)])
+        x = keras.layers.Dropout(0.2)(keras.layers.Dense(units, activation="relu")(x))
+    minutes = keras.layers.Add(name=LABEL)([inputs["left_late"], keras.layers.Dense(1)(x)])
     model = keras.Model(inputs, {LABEL: minutes})
-    rate = keras.optimizers.schedules.CosineDecay(2e-3, steps)
+    rate = keras.optimizers.schedules.CosineDecay(1e-3, steps)
     model.compile(keras.optimizers.Adam(rate), loss=keras.losses.Huber(delta=10.0), metrics=["mae"])
     return model
