@@ -62,9 +62,9 @@ IO_TESTS := $(addprefix tests/,schema stores storage writing plan read pool feed
 test-io: $(IO)/.ready ## the core's tests under TensorFlow 2.16 with tensorflow-io, and its S3 filesystem
 	$(IO)/bin/python -m pytest $(IO_TESTS) -m "not slow" $(PARALLEL) $(PYTEST_ARGS)
 
-# What the other environments leave uncollected, having no TFX.
+# What the other environments leave uncollected, having no TFX. A file is one worker's: pipelines are run once for it.
 test-tfx: $(TFX)/.ready ## the tests with TFX 1.21: components, Transform, a whole pipeline
-	$(TFX)/bin/python -m pytest tests/tfmd tests/tfxio tests/tfx $(PARALLEL) $(PYTEST_ARGS)
+	$(TFX)/bin/python -m pytest tests/tfmd tests/tfxio tests/transform_graph tests/tfx $(PARALLEL:worksteal=loadfile) $(PYTEST_ARGS)
 
 bench: $(VENV)/.ready-bench ## benchmarks, as ratios; ARGS="--quick" for a short look
 	$(RUN)/python -m benchmarks.run $(ARGS)
