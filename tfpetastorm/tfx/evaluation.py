@@ -20,40 +20,39 @@ import tensorflow_model_analysis as tfma
 from tensorflow_model_analysis.api import types
 from tensorflow_model_analysis.extractors.predictions_extractor import PREDICTIONS_EXTRACTOR_STAGE_NAME
 from tfx_bsl.coders import example_coder
+from tfx_bsl.tfxio import tensor_adapter
 
 from tfpetastorm.errors import OptionError, SchemaMismatchError, describe
-from tfpetastorm.tfx.serving import _length as length_name
+from tfpetastorm.tfx.serving import length_name
 from tfpetastorm.tfxio.tensors import as_spec
 
 
 def custom_eval_shared_model(
     eval_saved_model_path: str, model_name: str, eval_config: Any, **options: Any
 ) -> types.EvalSharedModel:
-    """The model as TFMA loads it, whose functions of features also take those that are ragged."""
-    tags = [tf.saved_model.SERVING]
-    loader = types.ModelLoader(construct_fn=functools.partial(CallableModel, eval_saved_model_path), tags=tags)
-    return tfma.default_eval_shared_model(
-        eval_saved_model_path=eval_saved_model_path,
-        model_name=model_name,
-        eval_config=eval_config,
-        custom_model_loader=loader,
-        tags=tags,
-        **options,
+    """The model as TFMA loads it; of SavedModels, functions of features also take those that are ragged."""
+    shared = tfma.default_eval_shared_model(
+        eval_saved_model_path=eval_saved_model_path, model_name=model_name, eval_config=eval_config, **options
     )
+    if shared.model_type != tfma.TF_GENERIC:
+        return shared
+    construct = functools.partial(CallableModel, eval_saved_model_path)
+    return shared._replace(model_loader=types.ModelLoader(construct_fn=construct, tags=shared.model_loader.tags))
 
 
 def custom_extractors(eval_shared_model: Any, eval_config: Any, tensor_adapter_config: Any) -> list[Any]:
     """TFMA's default extractors, and two of ours.
 
-    One adds what stands for the raw record of each row: a `tf.Example` if a model's signature takes those and no
-    features, else nothing. One hands on ragged features, which only slicing still needs, as lists of arrays: TFMA takes
-    RaggedTensors apart row by row, at 5 ms each.
+    One adds what stands for the raw record of each row, a `tf.Example` if a model's signature takes those and no
+    features, else nothing; and lists of lists, which TFMA would leave out. The other hands on ragged features, which
+    only slicing still needs, as lists of arrays: TFMA takes RaggedTensors apart row by row, at 5 ms each.
     """
     models = eval_shared_model if isinstance(eval_shared_model, list) else [eval_shared_model]
+    paths = [one.model_path for one in models if one is not None and one.model_type == tfma.TF_GENERIC]
     names = [spec.signature_name for spec in eval_config.model_specs]
-    wanted = any(CallableModel(model.model_path).takes_examples(name) for model in models if model for name in names)
-    raw = functools.partial(_with_raw_records, as_examples=wanted)
-    extractors = [tfma.extractors.Extractor(stage_name="AddRawRecords", ptransform=beam.Map(raw))]
+    as_examples = any(CallableModel(path).takes_examples(name) for path in paths for name in names)
+    complete = functools.partial(_complete, as_examples=as_examples, nested=_nested(tensor_adapter_config))
+    extractors = [tfma.extractors.Extractor(stage_name="CompleteRows", ptransform=beam.Map(complete))]
     for one in tfma.default_extractors(
         eval_shared_model=eval_shared_model, eval_config=eval_config, tensor_adapter_config=tensor_adapter_config
     ):
@@ -61,6 +60,16 @@ def custom_extractors(eval_shared_model: Any, eval_config: Any, tensor_adapter_c
         if one.stage_name == PREDICTIONS_EXTRACTOR_STAGE_NAME:
             extractors.append(tfma.extractors.Extractor(stage_name="ListRagged", ptransform=beam.Map(_with_lists)))
     return extractors
+
+
+def _nested(config: Any) -> tensor_adapter.TensorAdapterConfig | None:
+    """What makes tensors of the columns of lists of lists; None if there are none, or there is no schema."""
+    if config is None:
+        return None
+    fields = [field for field in config.arrow_schema if pa.types.is_nested(field.type.value_type)]
+    names = {field.name for field in fields}
+    representations = {name: one for name, one in config.tensor_representations.items() if name in names}
+    return tensor_adapter.TensorAdapterConfig(pa.schema(fields), representations) if representations else None
 
 
 class CallableModel:
@@ -143,22 +152,34 @@ class _Padded(_Function):
         return self._function(**features)
 
 
-def _with_raw_records(extracts: dict[str, Any], as_examples: bool) -> dict[str, Any]:
-    batch = extracts[tfma.ARROW_RECORD_BATCH_KEY]
-    if tfma.ARROW_INPUT_COLUMN in batch.schema.names:
-        return extracts
-    records = _examples(batch) if as_examples else [b""] * batch.num_rows
-    column = pa.array([[record] for record in records], pa.large_list(pa.large_binary()))
-    with_column = pa.RecordBatch.from_arrays(
-        [*batch.columns, column], names=[*batch.schema.names, tfma.ARROW_INPUT_COLUMN]
-    )
-    return {**extracts, tfma.ARROW_RECORD_BATCH_KEY: with_column}
+def _complete(
+    extracts: dict[str, Any], as_examples: bool, nested: tensor_adapter.TensorAdapterConfig | None
+) -> dict[str, Any]:
+    batch, features = extracts[tfma.ARROW_RECORD_BATCH_KEY], extracts.get(tfma.FEATURES_KEY, {})
+    if nested is not None:
+        columns = batch.select(nested.arrow_schema.names)
+        tensors = tensor_adapter.TensorAdapter(nested).ToBatchTensors(columns, produce_eager_tensors=True)
+        features = {**features, **{name: _as_value(tensor) for name, tensor in tensors.items()}}
+    if tfma.ARROW_INPUT_COLUMN not in batch.schema.names:
+        records = _examples(batch) if as_examples else [b""] * batch.num_rows
+        column = pa.array([[record] for record in records], pa.large_list(pa.large_binary()))
+        names = [*batch.schema.names, tfma.ARROW_INPUT_COLUMN]
+        batch = pa.RecordBatch.from_arrays([*batch.columns, column], names=names)
+    return {**extracts, tfma.ARROW_RECORD_BATCH_KEY: batch, tfma.FEATURES_KEY: features}
+
+
+def _as_value(tensor: Any) -> Any:
+    if isinstance(tensor, tf.SparseTensor):
+        return types.SparseTensorValue(*(part.numpy() for part in (tensor.values, tensor.indices, tensor.dense_shape)))
+    return types.RaggedTensorValue(tensor.flat_values.numpy(), [splits.numpy() for splits in tensor.nested_row_splits])
 
 
 def _with_lists(extracts: dict[str, Any]) -> dict[str, Any]:
-    features = dict(extracts[tfma.FEATURES_KEY])
-    for name, value in features.items():
-        if isinstance(value, types.RaggedTensorValue) and len(value.nested_row_splits) == 1:
+    features = {}
+    for name, value in extracts[tfma.FEATURES_KEY].items():
+        if not isinstance(value, types.RaggedTensorValue):
+            features[name] = value
+        elif len(value.nested_row_splits) == 1:
             features[name] = np.split(value.values, value.nested_row_splits[0][1:-1])
     return {**extracts, tfma.FEATURES_KEY: features}
 

@@ -125,9 +125,9 @@ def _padded_specs(raw: Mapping[str, Any]) -> dict[str, Any] | None:
     for name, spec in raw.items():
         if isinstance(spec, tf.TensorSpec):
             specs[name] = tf.TensorSpec(spec.shape, spec.dtype, name)
-        elif _is_list(spec) and _length(name) not in raw:
+        elif _is_list(spec) and length_name(name) not in raw:
             specs[name] = tf.TensorSpec([None, None], spec.dtype, name)
-            specs[_length(name)] = tf.TensorSpec([None], tf.int64, _length(name))
+            specs[length_name(name)] = tf.TensorSpec([None], tf.int64, length_name(name))
         else:
             return None
     return specs
@@ -138,7 +138,7 @@ def _from_padded(given: Mapping[str, Any], raw: Mapping[str, Any]) -> dict[str, 
     for name, spec in raw.items():
         made[name] = given[name]
         if not isinstance(spec, tf.TensorSpec):
-            ragged = tf.RaggedTensor.from_tensor(given[name], given[_length(name)])
+            ragged = tf.RaggedTensor.from_tensor(given[name], given[length_name(name)])
             made[name] = ragged.to_sparse() if isinstance(spec, tf.SparseTensorSpec) else ragged
     return made
 
@@ -162,7 +162,8 @@ def _is_list(spec: Any) -> bool:
     return not isinstance(spec, tf.TensorSpec) and spec.shape.rank == 2
 
 
-def _length(name: str) -> str:
+def length_name(name: str) -> str:
+    """What a signature calls how many values of a padded feature count."""
     return f"{name}_length"
 
 
@@ -171,7 +172,7 @@ def _flat(tensors: Mapping[str, Any]) -> dict[str, Any]:
     made = {}
     for name, tensor in tensors.items():
         if isinstance(tensor, tf.RaggedTensor):
-            made[_length(name)] = tensor.row_lengths()
+            made[length_name(name)] = tensor.row_lengths()
             made[name] = tensor.to_tensor()
         elif isinstance(tensor, tf.SparseTensor):
             made[name] = tf.sparse.to_dense(tensor)

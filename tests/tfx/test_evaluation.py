@@ -1,0 +1,112 @@
+"""Evaluator calls models on rows of Parquet of every kind of field."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import apache_beam as beam
+import numpy as np
+import pytest
+import tensorflow as tf
+import tensorflow_model_analysis as tfma
+from tfx_bsl.public import tfxio
+
+from tests.tfx import kinds
+from tfpetastorm.errors import OptionError
+from tfpetastorm.tfmd import unischema_to_schema
+from tfpetastorm.tfx import evaluation
+from tfpetastorm.tfxio import UnischemaTFXIO
+
+LABEL = "i8"
+ROWS = kinds.make_rows(60, 3)
+
+
+def number(tensor: Any) -> Any:
+    """A number for each row, of all that it holds and where: float32 `[batch]`."""
+    if tensor.dtype == tf.string:
+        flat = tensor.flat_values if isinstance(tensor, tf.RaggedTensor) else tensor
+        hashed = tf.strings.to_hash_bucket_fast(flat, 100)
+        tensor = tensor.with_flat_values(hashed) if isinstance(tensor, tf.RaggedTensor) else hashed
+    if isinstance(tensor, tf.RaggedTensor):
+        tensor = tensor.to_tensor(-1)
+    flat = tf.cast(tf.reshape(tensor, [tf.shape(tensor)[0], -1]) % 1001, tf.float32)
+    # Padding depends on the batch: it must not count.
+    return tf.reduce_sum(tf.where(flat == 1000, 0.0, flat), axis=1)
+
+
+class Model(tf.Module):
+    """Gives the sum of the numbers of all features."""
+
+    def __init__(self, specs: dict[str, Any]) -> None:
+        super().__init__()
+        self.serve = tf.function(self.predict, input_signature=[specs])
+
+    def predict(self, features: dict[str, Any]) -> dict[str, Any]:
+        return {"predicted": tf.add_n([number(tensor) for tensor in features.values()])[:, None]}
+
+
+@pytest.fixture(scope="module")
+def reader(tmp_path_factory: pytest.TempPathFactory) -> UnischemaTFXIO:
+    folder = tmp_path_factory.mktemp("evaluation") / "examples" / "Split-eval"
+    kinds.write_split(folder, ROWS)
+    return UnischemaTFXIO(f"{folder}/*", schema=unischema_to_schema(kinds.SCHEMA))
+
+
+def evaluated(reader: Any, path: Path, folder: Path, signature: str, **slicing: Any) -> dict[Any, Any]:
+    """The mean absolute error that TFMA finds, by slice."""
+    config = tfma.EvalConfig(
+        model_specs=[tfma.ModelSpec(label_key=LABEL, signature_name=signature)],
+        slicing_specs=[tfma.SlicingSpec(), tfma.SlicingSpec(**slicing)],
+        metrics_specs=[tfma.MetricsSpec(metrics=[tfma.MetricConfig(class_name="MeanAbsoluteError")])],
+    )
+    model = evaluation.custom_eval_shared_model(str(path), "", config)
+    extractors = evaluation.custom_extractors(model, config, reader.TensorAdapterConfig())
+    with beam.Pipeline() as pipeline:
+        _ = pipeline | reader.BeamSource() | tfma.ExtractEvaluateAndWriteResults(
+            eval_shared_model=model, eval_config=config, output_path=str(folder), extractors=extractors
+        )  # fmt: skip
+    result = tfma.load_eval_result(str(folder)).slicing_metrics
+    return {key: values[""][""]["mean_absolute_error"]["doubleValue"] for key, values in result}
+
+
+def test_a_function_of_features_is_called_with_what_rows_hold(reader: UnischemaTFXIO, tmp_path: Path) -> None:
+    """Dense, missing, ragged, and lists of lists: the metric is that of the model called by hand."""
+    options = tfxio.TensorFlowDatasetOptions(batch_size=len(ROWS), num_epochs=1, shuffle=False)
+    (rows,) = reader.TensorFlowDataset(options)
+    model = Model(open_batches(rows))
+    tf.saved_model.save(model, str(tmp_path / "model"))
+    found = evaluated(reader, tmp_path / "model", tmp_path / "found", "serve", feature_keys=["maybe"])
+
+    off = np.abs(model.serve(rows)["predicted"][:, 0] - tf.cast(rows[LABEL], tf.float32))
+    assert found[()] == pytest.approx(off.mean(), rel=1e-5)
+    maybe = [row["maybe"] for row in ROWS]
+    assert None in maybe
+    for value in (False, True):
+        chosen = [one is value for one in maybe]
+        assert found[(("maybe", int(value)),)] == pytest.approx(off[chosen].mean(), rel=1e-5)
+    assert len(found) == 3
+
+
+def open_batches(rows: dict[str, Any]) -> dict[str, Any]:
+    """The specs of tensors for any number of rows."""
+    found: dict[str, Any] = {}
+    for name, tensor in rows.items():
+        if isinstance(tensor, tf.RaggedTensor):
+            shape = [None, *tensor.shape[1:]]
+            found[name] = tf.RaggedTensorSpec(shape, tensor.dtype, tensor.ragged_rank, tensor.row_splits.dtype)
+        else:
+            found[name] = tf.TensorSpec([None, *tensor.shape[1:]], tensor.dtype)
+    return found
+
+
+def test_lists_of_lists_are_no_tf_examples(reader: UnischemaTFXIO, tmp_path: Path) -> None:
+    class OfExamples(tf.Module):
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "examples")])
+        def serve(self, examples: Any) -> dict[str, Any]:
+            return {"predicted": tf.cast(tf.strings.length(examples), tf.float32)}
+
+    model = OfExamples()
+    tf.saved_model.save(model, str(tmp_path / "model"), signatures={"serving_default": model.serve})
+    with pytest.raises(OptionError, match=r"hold no lists of lists: .* found the features \['track', 'boxes'\]"):
+        evaluated(reader, tmp_path / "model", tmp_path / "found", "", feature_keys=["flag"])
