@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 import warnings
 
 import pytest
@@ -14,7 +15,9 @@ collect_ignore_glob = [] if importlib.util.find_spec("tfx") else ["test_*.py"]
 if not collect_ignore_glob:
     # TFX warns when it is imported, and TFDV of another release can be imported only after it.
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+        warnings.simplefilter("error")
+        for _text in OF_TFX:
+            warnings.filterwarnings("ignore", message=re.escape(_text.split(":")[1]))
         importlib.import_module("tfx.components")
 
 

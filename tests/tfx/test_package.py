@@ -1,4 +1,4 @@
-"""What is said where TFX is missing or does not fit the machine, and that nothing of it is imported unasked."""
+"""What is said where TFX is broken or does not fit the machine; tests/test_without_tfx.py tells where it is missing."""
 
 from __future__ import annotations
 
@@ -37,14 +37,6 @@ def said(*folders: Path, before: str = "") -> str:
 def glibc() -> tuple[int, ...]:
     name, number = platform.libc_ver()
     return tuple(map(int, number.split(".")[:2])) if name == "glibc" else ()
-
-
-def test_without_tfx_the_line_to_install_by_is_told_and_which_machines_it_works_on() -> None:
-    message = said(before="import sys\nsys.modules['tfx'] = None\n")
-    assert message.startswith("tfpetastorm.tfx needs TFX 1.21 (")
-    assert "pip install 'tfpetastorm[tfx]'" in message
-    told = "That fails on this machine, Linux x86_64 with glibc" in message
-    assert told == (glibc() < (2, 39))
 
 
 def test_a_component_that_cannot_be_imported_says_why() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import subprocess
@@ -17,13 +18,14 @@ import pytest
 import tensorflow as tf
 import tensorflow_data_validation as tfdv
 import tensorflow_model_analysis as tfma
+from rich.console import Console
 from tensorflow_metadata.proto.v0 import anomalies_pb2
 from tfx.orchestration.pipeline import RunOptions
 from tfx.utils import io_utils
 from tfx_bsl.public import tfxio
 
 import tfpetastorm as tps
-from examples.flights.__main__ import Step, executions, forecasts, off_by, run
+from examples.flights.__main__ import Step, bars, blessed, executions, forecasts, off_by, run
 from examples.flights.data import SCHEMA
 from examples.flights.pipeline import LABEL, flights_pipeline
 from tfpetastorm.errors import SchemaMismatchError
@@ -110,6 +112,14 @@ def test_what_is_printed_tells_what_ran_and_how_good_the_model_is(demo: Demo) ->
     picture = cv2.imread(str(demo.folder / "flights.png"))
     assert picture is not None
     assert picture.std() > 10
+
+
+def test_without_matplotlib_the_errors_are_drawn_as_bars() -> None:
+    console = Console(width=120, record=True, file=io.StringIO())
+    console.print(bars(["Delta Air Lines", "Envoy Air"], np.array([[10.0, 5.0], [4.0, 8.0]]), width=20))
+    first, second = console.export_text().splitlines()
+    assert first == f"Delta Air Lines  {'█' * 10}{'░' * 10} 10.0 → 5.0 min"
+    assert second == f"Envoy Air        {'█' * 8}{'░' * 8} 4.0 → 8.0 min"
 
 
 def test_the_examples_are_the_files_of_the_dataset(demo: Demo) -> None:
@@ -234,8 +244,10 @@ def test_a_model_that_asks_for_what_examples_lack_is_refused(demo: Demo) -> None
 def test_what_changed_runs_again_and_nothing_else(demo: Demo) -> None:
     """First a goal that no model reaches, then a file more."""
     root = demo.folder / "pipeline"
+    assert blessed(root)
     steps = states(run(demo.pipeline(goal=1.0), root))
     assert steps == dict.fromkeys(COMPONENTS, "CACHED") | {"UnischemaEvaluator": "COMPLETE", "Pusher": "COMPLETE"}
+    assert not blessed(root)
     assert demo.pushed.exists()  # and no other
 
     rows = next(iter(tps.make_dataset(demo.folder / "data" / "eval", batch_size=FLIGHTS["eval"], nulls="mask")))
