@@ -112,6 +112,12 @@ def run(pipeline, root: Path, options=None) -> list[Step]:
     return [step for number, step in sorted(executions(root).items()) if number not in before]
 
 
+def blessed(root: Path) -> bool:
+    """Whether the model that was last evaluated is good enough."""
+    latest = max((root / "UnischemaEvaluator" / "blessing").iterdir(), key=lambda path: int(path.name))
+    return (latest / "BLESSED").exists()
+
+
 def what_ran(runs: list[list[Step]], seconds: list[float]) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
     table.add_column("component")
@@ -220,7 +226,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n\n")[0])
     parser.add_argument("--folder", type=Path, default=Path("demo/tfx"), help="where to write (./demo/tfx)")
     parser.add_argument("--epochs", type=int, default=4)
-    parser.add_argument("--every", type=int, default=1, help="takes every n-th flight alone")
+    parser.add_argument("--every", type=int, default=1, help="write every n-th flight alone")
     options = parser.parse_args()
     folder = options.folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)
@@ -251,7 +257,7 @@ def main() -> int:
                 started = time.monotonic()
                 runs.append(run(flights_pipeline(data, root, pushed, epochs=options.epochs), root))
                 seconds.append(time.monotonic() - started)
-            versions = sorted(pushed.iterdir()) if pushed.exists() else []
+            versions = sorted(pushed.iterdir()) if blessed(root) else []
             schema = max((root / "UnischemaSchemaGen" / "schema").glob("*/schema.pbtxt"))
             found = forecasts(versions[-1], data, schema) if versions else None
     except Exception:

@@ -38,7 +38,7 @@ COMPONENTS = [
     "UnischemaExampleGen", "UnischemaSchemaGen", "UnischemaStatisticsGen", "ExampleValidator", "UnischemaTransform",
     "Trainer", "UnischemaEvaluator", "Pusher",
 ]  # fmt: skip
-EPOCHS = 2
+EPOCHS = 4
 #: A tenth of them: the rows of the first runs.
 FLIGHTS = {"train": 30_038, "eval": 2_702}
 

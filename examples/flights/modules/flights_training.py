@@ -49,6 +49,6 @@ def delay_model(features, steps):
         x = keras.layers.Dropout(0.2)(keras.layers.Dense(units, activation="relu")(x))
     minutes = keras.layers.Add(name=LABEL)([inputs["left_late"], keras.layers.Dense(1)(x)])
     model = keras.Model(inputs, {LABEL: minutes})
-    rate = keras.optimizers.schedules.CosineDecay(1e-3, steps)
+    rate = keras.optimizers.schedules.CosineDecay(2e-3, steps)
     model.compile(keras.optimizers.Adam(rate), loss=keras.losses.Huber(delta=10.0), metrics=["mae"])
     return model
