@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from tfx.types import artifact_utils
 from tfx.types import standard_component_specs as names
 from tfx.utils import proto_utils
 
-from tfpetastorm.errors import DatasetError, DatasetWarning, Place, describe
+from tfpetastorm.errors import DatasetChangedError, DatasetError, DatasetWarning, Place, describe
 from tfpetastorm.read.fetch import Fetcher, Source
 from tfpetastorm.schema.unischema import Unischema
 from tfpetastorm.storage.metadata import UNISCHEMA_KEY
@@ -27,7 +27,7 @@ from tfpetastorm.stores.atomic import renames
 from tfpetastorm.stores.filesystem import is_local, join
 from tfpetastorm.tfmd import unischema_to_schema
 from tfpetastorm.tfx.example_gen.layout import LISTS_KEY, SCRATCH, Artifact
-from tfpetastorm.tfx.example_gen.matched import match
+from tfpetastorm.tfx.example_gen.matched import Matched, match
 from tfpetastorm.tfx.example_gen.opened import InputFile, Inputs, open_inputs
 from tfpetastorm.tfx.example_gen.options import Options
 from tfpetastorm.tfx.example_gen.rewriting import Piece, Rewriting, pieces_of
@@ -50,10 +50,9 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         examples = artifact_utils.get_single_instance(output_dict[names.EXAMPLES_KEY])
         examples.split_names = artifact_utils.encode_split_names(list(taken.splits))
         artifact = Artifact.at(examples.uri)
-        if renames(artifact.filesystem):
-            for split in taken.splits:
-                artifact.filesystem.create_dir(artifact.folder(split), recursive=True)
         options, inputs = taken.options, taken.inputs
+        _refuse_inside(inputs, artifact)
+        artifact.clear(taken.splits)
         if taken.buckets is not None or options.arrow_lists or inputs.why_rewritten:
             rewriting = _rewriting(inputs, artifact, taken.buckets, options)
             pieces = [
@@ -101,9 +100,9 @@ class _Taken:
         proto_utils.json_to_proto(properties[names.OUTPUT_CONFIG_KEY], output)
         self.options = Options.of(properties)
         self.splits: tuple[str, ...] = tuple(utils.generate_output_split_names(config, output))
-        self.inputs = open_inputs(
-            [match(base or "", one.name, one.pattern) for one in config.splits], **self.options.opening
-        )
+        matched = [match(base or "", one.name, one.pattern) for one in config.splits]
+        _refuse_changed(matched, properties.get(utils.FINGERPRINT_PROPERTY_NAME))
+        self.inputs = open_inputs(matched, **self.options.opening)
         self.buckets: Buckets | None = None
         if output.split_config.splits:
             sizes = tuple((split.name, split.hash_buckets) for split in output.split_config.splits)
@@ -133,6 +132,34 @@ def _rewriting(inputs: Inputs, artifact: Artifact, buckets: Buckets | None, opti
     )
 
 
+def _refuse_changed(matched: Sequence[Matched], fingerprint: str | None) -> None:
+    """Raise `DatasetChangedError` if the driver found other input: the cache would have these examples for that."""
+    for one, seen in zip(matched, (fingerprint or "").split("\n"), strict=False):
+        if seen and seen != one.fingerprint:
+            raise DatasetChangedError(
+                describe(
+                    f"the input has changed since the driver looked at it (input split {one.split!r})",
+                    expected=seen,
+                    found=one.fingerprint,
+                    remedy="Let who writes it finish, and run the pipeline again.",
+                )
+            )
+
+
+def _refuse_inside(inputs: Inputs, artifact: Artifact) -> None:
+    """Raise `DatasetError` for inputs that lie in the artifact, which is emptied first."""
+    inside = f"{artifact.root.rstrip('/')}/"
+    for dataset in inputs.datasets:
+        if type(dataset.filesystem) is not type(artifact.filesystem):
+            continue
+        for file in dataset.files:
+            path = str(Path(file.path).resolve()) if is_local(dataset.filesystem) else file.path
+            if path.startswith((inside, f"{Path(artifact.root).resolve()}/")):
+                raise DatasetError(
+                    describe("an input lies where the examples are to be written", Place(file=file.path))
+                )
+
+
 def _exists(artifact: Artifact, split: str) -> bool:
     """Whether a split has files."""
     return bool(artifact.filesystem.get_file_info(pafs.FileSelector(artifact.folder(split), allow_not_found=True)))
@@ -145,6 +172,9 @@ def _placed(inputs: Inputs, file: InputFile, artifact: Artifact, *, link: bool) 
         try:
             # Of a symbolic link, what it points to.
             os.link(Path(source).resolve(), target)
+        except FileExistsError:
+            # Never copied over: what is there may be a link, and its bytes the source's own.
+            raise DatasetError(describe("there is another file where an input should go", Place(file=target))) from None
         except OSError:
             pass  # another device, another owner, or no links at all
         else:

@@ -31,7 +31,7 @@ from tfpetastorm.storage.metadata import (
     read_common_metadata,
 )
 from tfpetastorm.storage.opening import open_dataset
-from tfpetastorm.stores.atomic import replace_file
+from tfpetastorm.stores.atomic import renames, replace_file
 from tfpetastorm.stores.filesystem import join, resolve
 
 LISTS_KEY = b"tfpetastorm.arrow-lists.v1"
@@ -59,6 +59,17 @@ class Artifact:
     def path(self, split: str, name: str) -> str:
         """Where a file of a split lies."""
         return join(self.folder(split), name)
+
+    def clear(self, splits: Iterable[str]) -> None:
+        """Make the splits' folders, where there are folders. An attempt that failed leaves nothing in them."""
+        if self.filesystem.get_file_info([join(self.root, COMMON_METADATA)])[0].type == pafs.FileType.File:
+            self.filesystem.delete_file(join(self.root, COMMON_METADATA))
+        for folder in [join(self.root, SCRATCH), *map(self.folder, splits)]:
+            if self.filesystem.get_file_info([folder])[0].type == pafs.FileType.Directory:
+                self.filesystem.delete_dir(folder)
+        if renames(self.filesystem):
+            for split in splits:
+                self.filesystem.create_dir(self.folder(split), recursive=True)
 
     def finish(self, splits: Iterable[str], columns: pa.Schema, pairs: Mapping[bytes, bytes]) -> dict[str, int]:
         """Write the metadata of whatever is in the splits' folders. Returns their numbers of rows.

@@ -132,8 +132,9 @@ def _names(matched: Matched) -> list[str]:
         stem = _AWKWARD.sub("_", base).lstrip("._")
         stem = stem[: stem.rindex(".")] if parquet_like(stem) else stem
         name, count = f"{stem}.parquet", 1
-        while name in taken:
+        # Also where upper and lower case are one.
+        while name.casefold() in taken:
             name, count = f"{stem}-{count}.parquet", count + 1
-        taken.add(name)
+        taken.add(name.casefold())
         names.append(name)
     return names
