@@ -53,30 +53,46 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> UnischemaTFXIO:
     return UnischemaTFXIO(f"{folder}/*", schema=unischema_to_schema(kinds.SCHEMA))
 
 
-def evaluated(reader: Any, path: Path, folder: Path, signature: str, **slicing: Any) -> dict[Any, Any]:
-    """The mean absolute error that TFMA finds, by slice."""
-    config = tfma.EvalConfig(
-        model_specs=[tfma.ModelSpec(label_key=LABEL, signature_name=signature)],
+def config_of(specs: list[tfma.ModelSpec], **slicing: Any) -> tfma.EvalConfig:
+    return tfma.EvalConfig(
+        model_specs=specs,
         slicing_specs=[tfma.SlicingSpec(), tfma.SlicingSpec(**slicing)],
         metrics_specs=[tfma.MetricsSpec(metrics=[tfma.MetricConfig(class_name="MeanAbsoluteError")])],
     )
-    model = evaluation.custom_eval_shared_model(str(path), "", config)
-    extractors = evaluation.custom_extractors(model, config, reader.TensorAdapterConfig())
+
+
+def evaluated(reader: Any, config: tfma.EvalConfig, models: Any, folder: Path) -> Any:
+    """As TFX's Evaluator goes about it."""
+    extractors = evaluation.custom_extractors(models, config, reader.TensorAdapterConfig())
     with beam.Pipeline() as pipeline:
         _ = pipeline | reader.BeamSource() | tfma.ExtractEvaluateAndWriteResults(
-            eval_shared_model=model, eval_config=config, output_path=str(folder), extractors=extractors
+            eval_shared_model=models, eval_config=config, output_path=str(folder), extractors=extractors
         )  # fmt: skip
-    result = tfma.load_eval_result(str(folder)).slicing_metrics
-    return {key: values[""][""]["mean_absolute_error"]["doubleValue"] for key, values in result}
+    return folder
 
 
-def test_a_function_of_features_is_called_with_what_rows_hold(reader: UnischemaTFXIO, tmp_path: Path) -> None:
-    """Dense, missing, ragged, and lists of lists: the metric is that of the model called by hand."""
+def errors(folder: Path, **model: str) -> dict[Any, Any]:
+    """The mean absolute error that TFMA found, by slice."""
+    found = tfma.load_eval_result(str(folder), **model).slicing_metrics
+    return {key: values[""][""]["mean_absolute_error"]["doubleValue"] for key, values in found}
+
+
+@pytest.fixture(scope="module")
+def rows(reader: UnischemaTFXIO) -> Any:
     options = tfxio.TensorFlowDatasetOptions(batch_size=len(ROWS), num_epochs=1, shuffle=False)
     (rows,) = reader.TensorFlowDataset(options)
+    return rows
+
+
+def test_a_function_of_features_is_called_with_what_rows_hold(
+    reader: UnischemaTFXIO, rows: Any, tmp_path: Path
+) -> None:
+    """Dense, missing, ragged, and lists of lists: the metric is that of the model called by hand."""
     model = Model(open_batches(rows))
     tf.saved_model.save(model, str(tmp_path / "model"))
-    found = evaluated(reader, tmp_path / "model", tmp_path / "found", "serve", feature_keys=["maybe"])
+    config = config_of([tfma.ModelSpec(label_key=LABEL, signature_name="serve")], feature_keys=["maybe"])
+    shared = evaluation.custom_eval_shared_model(str(tmp_path / "model"), "", config, add_metrics_callbacks=None)
+    found = errors(evaluated(reader, config, shared, tmp_path / "found"))
 
     off = np.abs(model.serve(rows)["predicted"][:, 0] - tf.cast(rows[LABEL], tf.float32))
     assert found[()] == pytest.approx(off.mean(), rel=1e-5)
@@ -86,6 +102,40 @@ def test_a_function_of_features_is_called_with_what_rows_hold(reader: UnischemaT
         chosen = [one is value for one in maybe]
         assert found[(("maybe", int(value)),)] == pytest.approx(off[chosen].mean(), rel=1e-5)
     assert len(found) == 3
+
+
+class Scaled(tf.Module):
+    """Gives a feature that may be missing, times a number; 7 where it is missing."""
+
+    def __init__(self, factor: float) -> None:
+        super().__init__()
+        self._factor = factor
+        lists = tf.TensorSpec([None, None], tf.int64, "i64"), tf.TensorSpec([None], tf.int64, "i64_length")
+        self.served = tf.function(self.predict).get_concrete_function(*lists)
+
+    def predict(self, i64: Any, i64_length: Any) -> dict[str, Any]:
+        scaled = tf.cast(tf.reduce_sum(i64, axis=1), tf.float32) * self._factor
+        return {"predicted": tf.where(i64_length > 0, scaled, 7.0)[:, None]}
+
+
+def test_a_candidate_is_compared_with_a_baseline(reader: UnischemaTFXIO, tmp_path: Path) -> None:
+    """Each by its own signature, of a nullable feature that is padded."""
+    config = config_of(
+        [
+            tfma.ModelSpec(name="candidate", label_key=LABEL),
+            tfma.ModelSpec(name="baseline", label_key=LABEL, is_baseline=True),
+        ],
+        feature_keys=["flag"],
+    )
+    factors, shared = {"candidate": 2.0**-40, "baseline": 2.0**-39}, []
+    for name, factor in factors.items():
+        model = Scaled(factor)
+        tf.saved_model.save(model, str(tmp_path / name), signatures={"serving_default": model.served})
+        shared.append(evaluation.custom_eval_shared_model(str(tmp_path / name), name, config))
+    folder = evaluated(reader, config, shared, tmp_path / "found")
+    for name, factor in factors.items():
+        off = [abs((7 if row["i64"] is None else row["i64"] * factor) - row[LABEL]) for row in ROWS]
+        assert errors(folder, model_name=name)[()] == pytest.approx(np.mean(off), rel=1e-5)
 
 
 def open_batches(rows: dict[str, Any]) -> dict[str, Any]:
@@ -108,5 +158,7 @@ def test_lists_of_lists_are_no_tf_examples(reader: UnischemaTFXIO, tmp_path: Pat
 
     model = OfExamples()
     tf.saved_model.save(model, str(tmp_path / "model"), signatures={"serving_default": model.serve})
+    config = config_of([tfma.ModelSpec(label_key=LABEL)], feature_keys=["flag"])
+    shared = evaluation.custom_eval_shared_model(str(tmp_path / "model"), "", config)
     with pytest.raises(OptionError, match=r"hold no lists of lists: .* found the features \['track', 'boxes'\]"):
-        evaluated(reader, tmp_path / "model", tmp_path / "found", "", feature_keys=["flag"])
+        evaluated(reader, config, shared, tmp_path / "found")
