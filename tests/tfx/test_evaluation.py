@@ -12,6 +12,7 @@ import tensorflow as tf
 import tensorflow_model_analysis as tfma
 from tfx_bsl.public import tfxio
 
+import tfpetastorm as tps
 from tests.tfx import kinds
 from tfpetastorm.errors import OptionError
 from tfpetastorm.tfmd import unischema_to_schema
@@ -47,10 +48,15 @@ class Model(tf.Module):
 
 
 @pytest.fixture(scope="module")
-def reader(tmp_path_factory: pytest.TempPathFactory) -> UnischemaTFXIO:
+def examples(tmp_path_factory: pytest.TempPathFactory) -> str:
     folder = tmp_path_factory.mktemp("evaluation") / "examples" / "Split-eval"
     kinds.write_split(folder, ROWS)
-    return UnischemaTFXIO(f"{folder}/*", schema=unischema_to_schema(kinds.SCHEMA))
+    return f"{folder}/*"
+
+
+@pytest.fixture(scope="module")
+def reader(examples: str) -> UnischemaTFXIO:
+    return UnischemaTFXIO(examples, schema=unischema_to_schema(kinds.SCHEMA))
 
 
 def config_of(specs: list[tfma.ModelSpec], **slicing: Any) -> tfma.EvalConfig:
@@ -118,8 +124,12 @@ class Scaled(tf.Module):
         return {"predicted": tf.where(i64_length > 0, scaled, 7.0)[:, None]}
 
 
-def test_a_candidate_is_compared_with_a_baseline(reader: UnischemaTFXIO, tmp_path: Path) -> None:
-    """Each by its own signature, of a nullable feature that is padded."""
+@pytest.mark.parametrize("ragged", [True, False])
+def test_a_candidate_is_compared_with_a_baseline(examples: str, tmp_path: Path, ragged: bool) -> None:
+    """Each by its own signature, of a nullable feature that is padded; in schemas of others' making it is sparse."""
+    proto = unischema_to_schema(tps.Unischema("Kinds", kinds.FLAT))
+    proto.represent_variable_length_as_ragged = ragged
+    reader = UnischemaTFXIO(examples, schema=proto)
     config = config_of(
         [
             tfma.ModelSpec(name="candidate", label_key=LABEL),

@@ -128,10 +128,18 @@ class _Function:
                     remedy="Evaluate the model on the Examples that it was made for.",
                 )
             )
-        return self._called({name: as_spec(name, features[name], None, spec) for name, spec in self._specs.items()})
+        return self._called({name: _adapted(name, features[name], spec) for name, spec in self._specs.items()})
 
     def _called(self, features: dict[str, Any]) -> Any:
         return self._function(features)
+
+
+def _adapted(name: str, tensor: Any, spec: Any) -> Any:
+    if isinstance(tensor, tf.SparseTensor):
+        if isinstance(spec, tf.SparseTensorSpec):
+            return tensor
+        tensor = tf.RaggedTensor.from_sparse(tensor)
+    return as_spec(name, tensor, None, spec)
 
 
 class _Padded(_Function):
