@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tfpetastorm.errors import DamagedDataError, Place, describe
 from tfpetastorm.schema.columns import Array, Column, Text
 from tfpetastorm.schema.field import UnischemaField
 from tfpetastorm.schema.rows import text_objects
@@ -15,7 +16,7 @@ from tfpetastorm.schema.rows import text_objects
 
 def graph_dtype(field: UnischemaField) -> Any:
     """The `tf.DType` of a field: its own for numbers and bools; string for str, bytes and Decimal (exact, as text);
-    int64 for datetime64, in its unit since 1970; int32 for dates, in days since 1970."""
+    int64 for datetime64, in its unit since 1970; int32 for dates, in days since 1970. NaT is the least of either."""
     if field.is_text:
         return tf.string
     if field.kind == "datetime":
@@ -64,11 +65,30 @@ def flatten(columns: dict[str, Column], fields: Sequence[UnischemaField]) -> lis
         elif field.kind == "datetime":
             arrays.append(values.view(np.int64))
         elif field.kind == "date":
-            arrays.append(values.view(np.int64).astype(np.int32))
+            arrays.append(_days(field, values))
         else:
             arrays.append(values)
         arrays.extend(column.splits)
     return arrays
+
+
+def _days(field: UnischemaField, values: Array) -> Array:
+    """Dates as int32 days. Raises DamagedDataError naming the field for one beyond them, six million years from now."""
+    days, limits = values.view(np.int64), np.iinfo(np.int32)
+    if days.size and (days.min() <= limits.min or days.max() > limits.max):
+        missing = np.isnat(values)
+        beyond = ((days <= limits.min) | (days > limits.max)) & ~missing
+        if beyond.any():
+            raise DamagedDataError(
+                describe(
+                    "A date has no number of days in int32, as tensors have it",
+                    Place(field=field.name),
+                    expected="years of five digits",
+                    found=values[beyond].flat[0],
+                )
+            )
+        days = np.where(missing, limits.min, days)
+    return days.astype(np.int32)
 
 
 def unflatten(tensors: Sequence[Any], fields: Sequence[UnischemaField]) -> dict[str, Any]:
