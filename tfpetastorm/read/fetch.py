@@ -6,7 +6,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
-from tfpetastorm.errors import DamagedDataError, DatasetChangedError, Place, describe
+from tfpetastorm.errors import DamagedDataError, DatasetChangedError, Place, SchemaError, describe
 from tfpetastorm.read.files import OpenFiles
 from tfpetastorm.schema.codecs import arrow_type
 from tfpetastorm.schema.field import UnischemaField
@@ -153,14 +153,16 @@ class Fetcher:
                     )
                 )
             for name, path in paths.items():
-                arrays[name] = _member(table, path, rows)
+                arrays[name] = _member(table, path, rows, replace(source.place(row_group), field=name))
         for field in fields:
             if field.name in source.partitions:
                 arrays[field.name] = _constant(field, source.partitions[field.name][file_index], rows)
         return Fetched(arrays, spent)
 
     def _damaged(self, what: str, row_group: int, error: Exception) -> DamagedDataError:
-        remedy = "Restore the file, or skip what is damaged with on_error=tfpetastorm.Skip(budget=...)."
+        remedy = (
+            "Restore the file; make_dataset and ParquetDataset can skip what is damaged: on_error=Skip(budget=...)."
+        )
         # Arrow's messages run over several lines.
         reason = " ".join(str(error).split()).rstrip(".")
         return DamagedDataError(describe(f"{what}: {reason}", self._source.place(row_group), remedy=remedy))
@@ -174,11 +176,17 @@ def _texts(fields: list[UnischemaField]) -> tuple[str, ...]:
     return tuple(field.name for field in fields if field.is_text and not field.shape and field.kind != "decimal")
 
 
-def _member(table: pa.Table, path: tuple[str, ...], rows: int) -> pa.Array:
+def _member(table: pa.Table, path: tuple[str, ...], rows: int, place: Place) -> pa.Array:
     """One column, or a member of a struct column, as a single array; nulls where the file lacks it."""
     if path[0] not in table.column_names:
         return pa.nulls(rows)
-    column = table.column(path[0])
+    try:
+        column = table.column(path[0])
+    except KeyError:
+        found = table.column_names.count(path[0])
+        raise SchemaError(
+            describe("Several columns have one name", place, expected="one", found=found, remedy="Rename all but one.")
+        ) from None
     for name in path[1:]:
         if not pa.types.is_struct(column.type) or column.type.get_field_index(name) < 0:
             return pa.nulls(rows)

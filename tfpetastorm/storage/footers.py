@@ -96,7 +96,7 @@ def _bad_file(path: str, reason: str) -> str:
     return describe(
         f"can't read the Parquet footer: {reason.rstrip('.')}",
         Place(file=path),
-        remedy="Restore or remove the file, or leave it out with on_error=Skip(...).",
+        remedy="Restore or remove the file; make_dataset and ParquetDataset can leave it out: on_error=Skip(...).",
     )
 
 

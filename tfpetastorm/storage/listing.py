@@ -128,7 +128,7 @@ def _hold_against(
             describe(
                 "a file of the dataset is missing",
                 Place(file=join(root, name)),
-                remedy="Restore it, or leave it out with on_error=Skip(...).",
+                remedy="Restore it; make_dataset and ParquetDataset can leave it out: on_error=Skip(...).",
             )
         )
         if on_bad_file is None:
