@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import tensorflow as tf
 from google.protobuf import text_format
@@ -64,8 +65,8 @@ def proto_of(text: str) -> schema_pb2.Schema:
 
 def both(io: UnischemaTFXIO) -> dict[str, Any]:
     """All rows as tensors by the adapter, which the dataset has to have too."""
-    (batch,) = io.RecordBatches(RecordBatchesOptions(100, num_epochs=1, shuffle=False))
     (element,) = io.TensorFlowDataset(TensorFlowDatasetOptions(100, num_epochs=1, shuffle=False))
+    (batch,) = io.RecordBatches(RecordBatchesOptions(100, num_epochs=1, shuffle=False))
     adapted = io.TensorAdapter().ToBatchTensors(batch)
     assert plain_batch(element) == plain_batch(adapted)
     return dict(element)
@@ -203,6 +204,7 @@ def test_features_that_only_one_side_has(trips: Path) -> None:
             r"field 'way'.*nested 3 deep",
         ),
         ('name: "gone"', r"field 'gone'.*no such column"),
+        ('name: "hour" type: INT } feature { name: "hour" type: INT', r"several features of one name \(field 'hour'"),
     ],
 )
 def test_contradictions_name_the_feature_both_types_and_what_to_do(trips: Path, feature: str, says: str) -> None:
@@ -221,14 +223,15 @@ def test_values_that_tfx_cannot_hold_are_named(tmp_path: Path) -> None:
 
         with Pipeline() as pipeline:
             pipeline | io.BeamSource()
-    with pytest.raises(tf.errors.InvalidArgumentError, match="feature big has an integer that int64 does not hold"):
-        list(io.TensorFlowDataset(TensorFlowDatasetOptions(2, num_epochs=1)))
+    beyond = r"feature big has an integer that int64 does not hold; the row.*in the batch:\] \[1\]"
+    with pytest.raises(tf.errors.InvalidArgumentError, match=beyond):
+        list(io.TensorFlowDataset(TensorFlowDatasetOptions(2, num_epochs=1, shuffle=False)))
     given[4]["when"][1] = np.datetime64("NaT")
     io = UnischemaTFXIO(str(write(tmp_path / "e", schema, given)), column_names=["when"])
     with pytest.raises(TfpetastormError, match=r"field 'when', row 4\).*NaT"):
         list(io.RecordBatches(RecordBatchesOptions(5, num_epochs=1, shuffle=False)))
-    with pytest.raises(tf.errors.InvalidArgumentError, match="feature when has a NaT"):
-        list(io.TensorFlowDataset(TensorFlowDatasetOptions(5, num_epochs=1)))
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"feature when has a NaT.*in the batch:\] \[4\]"):
+        list(io.TensorFlowDataset(TensorFlowDatasetOptions(5, num_epochs=1, shuffle=False)))
 
 
 def test_nat_is_missing(tmp_path: Path) -> None:
@@ -239,6 +242,26 @@ def test_nat_is_missing(tmp_path: Path) -> None:
     ]
     tensors = both(UnischemaTFXIO(str(write(tmp_path / "d", schema, given))))
     assert tensors["m"].to_list() == tensors["d"].to_list() == [[], [], [2]]
+
+
+def test_a_stored_time_that_numpy_takes_for_nat_is_missing_too(tmp_path: Path) -> None:
+    least = np.iinfo(np.int64).min
+    pq.write_table(pa.table({"m": pa.array([least, None, 5], pa.timestamp("us"))}), tmp_path / "x.parquet")
+    assert both(UnischemaTFXIO(tmp_path))["m"].to_list() == [[], [], [5]]
+    lists = pa.array([[5], [7, least]], pa.list_(pa.timestamp("us")))
+    pq.write_table(pa.table({"m": lists}), tmp_path / "x.parquet")
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"feature m has a NaT.*in the batch:\] \[1\]"):
+        both(UnischemaTFXIO(tmp_path))
+
+
+def test_days_in_lists_that_are_nat_are_refused_and_others_are_kept(tmp_path: Path) -> None:
+    schema = Unischema("S", [Field("d", "datetime64[D]", (2,), NdarrayCodec())])
+    days = [np.array(["1969-12-31", "2026-11-23"], "datetime64[D]"), np.array(["1970-01-01", "NaT"], "datetime64[D]")]
+    io = UnischemaTFXIO(write(tmp_path / "d", schema, [{"d": days[0]}]))
+    assert both(io)["d"].numpy().tolist() == [[-1, 20780]]
+    io = UnischemaTFXIO(write(tmp_path / "e", schema, [{"d": one} for one in days]))
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"feature d has a NaT.*in the batch:\] \[1\]"):
+        list(io.TensorFlowDataset(TensorFlowDatasetOptions(5, num_epochs=1, shuffle=False)))
 
 
 def test_masks_of_nulls_are_not_confused_with_fields(tmp_path: Path) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import shutil
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -14,12 +16,22 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 import pytest
+import tensorflow as tf
+from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.testing.util import assert_that, equal_to
+from tensorflow_metadata.proto.v0 import schema_pb2
 from tfx_bsl.tfxio.dataset_options import RecordBatchesOptions, TensorFlowDatasetOptions
 
 import tfpetastorm as tps
 from tests.tfxio.data import write
-from tfpetastorm.errors import DatasetError, OptionError, SchemaMismatchError
+from tfpetastorm.errors import (
+    DatasetError,
+    DatasetWarning,
+    OptionError,
+    SchemaError,
+    SchemaMismatchError,
+    UnsafeDataError,
+)
 from tfpetastorm.schema.codecs import Codec, CompressedImageCodec, NdarrayCodec
 from tfpetastorm.schema.codecs.base import Limits
 from tfpetastorm.schema.field import UnischemaField as Field
@@ -118,7 +130,8 @@ def test_plain_parquet(tmp_path: Path) -> None:
     spans = pa.array([1, 2], pa.duration("s"))
     table = pa.table({"t": ["", None], "n": pa.array([0, 1], pa.uint32()), "l": [[0.0], None], "s": struct, "d": spans})
     pq.write_table(table, tmp_path / "x.parquet")
-    io = UnischemaTFXIO(tmp_path)
+    with pytest.warns(DatasetWarning, match="column d is left out"):
+        io = UnischemaTFXIO(tmp_path)
     (batch,) = io.RecordBatches(RecordBatchesOptions(9, num_epochs=1, shuffle=False))
     assert batch.to_pydict() == {
         "t": [[b""], None],
@@ -130,6 +143,86 @@ def test_plain_parquet(tmp_path: Path) -> None:
     proto = unischema_to_schema(Unischema("S", [Field("d", np.int64)]))
     with pytest.raises(tps.TfpetastormError, match=r"field 'd'.*a column of a type that no field has"):
         UnischemaTFXIO(tmp_path, schema=proto)
+    pq.write_table(table.select(["d"]), tmp_path / "x.parquet")
+    with pytest.raises(SchemaError, match=r"no column of .*column d is left out: "):
+        UnischemaTFXIO(tmp_path)
+
+
+def test_columns_of_one_name(tmp_path: Path) -> None:
+    table = pa.Table.from_arrays([pa.array([1]), pa.array([2]), pa.array([3])], ["a", "a", "b"])
+    pq.write_table(table, tmp_path / "x.parquet")
+    assert cells(UnischemaTFXIO(tmp_path, column_names=["b"]), "b") == [[3]]
+    with pytest.raises(SchemaError, match=r"Several columns have one name \(field 'a', file .*x\.parquet"):
+        cells(UnischemaTFXIO(tmp_path), "a")
+
+
+def test_damage_is_named_and_the_remedy_tells_who_can_skip_it(tmp_path: Path) -> None:
+    path = next(write(tmp_path / "d", SCHEMA, rows(0, 6)).glob("*.parquet"))
+    start = pq.read_metadata(path).row_group(1).column(0).data_page_offset
+    content = bytearray(path.read_bytes())
+    content[start : start + 12] = b"\xff" * 12
+    path.write_bytes(content)
+    io = UnischemaTFXIO(tmp_path / "d")
+    where = rf"{path.name}, row group 1\).*; make_dataset and ParquetDataset can skip what is damaged: on_error="
+    with pytest.raises(DatasetError, match=where):
+        cells(io, "i")
+    with pytest.raises(tf.errors.OpError, match=where):
+        list(io.TensorFlowDataset(TensorFlowDatasetOptions(2, num_epochs=1)))
+    with pytest.raises(DatasetError, match=where), beam.Pipeline() as pipeline:
+        pipeline | io.BeamSource()
+    path.write_bytes(bytes(content[:-9]))
+    with pytest.raises(DatasetError, match=rf"{path.name}\)\. Restore or remove the file; make_dataset"):
+        UnischemaTFXIO(tmp_path / "d")
+
+
+def test_nothing_in_the_data_is_unpickled(tmp_path: Path) -> None:
+    planted = pickle.dumps(_Planted(tmp_path / "run"))
+    (tmp_path / "d").mkdir()
+    pq.write_table(pa.table({"i": [1]}), tmp_path / "d" / "x.parquet")
+    names = {b"dataset-toolkit.unischema.v1": planted}
+    pq.write_metadata(pa.schema([("i", pa.int64())], names), tmp_path / "d" / "_common_metadata")
+    with pytest.raises(UnsafeDataError, match="_common_metadata"):
+        UnischemaTFXIO(tmp_path / "d")
+    schema = Unischema("S", [Field("a", np.float32, (None,), NdarrayCodec())])
+    path = next(write(tmp_path / "e", schema, [{"a": np.zeros(2, np.float32)}]).glob("*.parquet"))
+    cell = io_bytes(np.array([_Planted(tmp_path / "run")], object))
+    table = pq.read_table(path)
+    pq.write_table(table.set_column(0, table.field(0), pa.array([cell], table.field(0).type)), path)
+    with pytest.raises(UnsafeDataError, match=r"field 'a'.*row group 0, row 0"):
+        cells(UnischemaTFXIO(tmp_path / "e"), "a")
+    assert not (tmp_path / "run").exists()
+
+
+class _Planted:
+    """Makes a folder when it is unpickled."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def __reduce__(self) -> Any:
+        return os.mkdir, (str(self._folder),)
+
+
+def io_bytes(array: Any) -> bytes:
+    """An array as the bytes of an `.npy` file."""
+    file = BytesIO()
+    np.save(file, array, allow_pickle=True)
+    return file.getvalue()
+
+
+def test_worker_processes_read_every_row_once(tmp_path: Path) -> None:
+    given = PipelineOptions(["--direct_running_mode=multi_processing", "--direct_num_workers=2"])
+    source = UnischemaTFXIO(write(tmp_path / "d", SCHEMA, rows(0, 20)), column_names=["i", "a"]).BeamSource()
+    with beam.Pipeline(options=given) as pipeline:
+        found = pipeline | source | "rows" >> beam.FlatMap(_pairs) | "text" >> beam.Map(str)
+        found | beam.io.WriteToText(str(tmp_path / "rows"))
+    lines = [line for path in tmp_path.glob("rows-*") for line in path.read_text().split("\n") if line]
+    assert sorted(lines) == sorted(str((i, [i, -i])) for i in range(20))
+
+
+def _pairs(batch: pa.RecordBatch) -> list[tuple[int, list[int]]]:
+    columns = batch.to_pydict()
+    return [(i, a) for (i,), a in zip(columns["i"], columns["a"], strict=True)]
 
 
 def test_partitions_of_folders(tmp_path: Path) -> None:
@@ -248,8 +341,14 @@ def test_options(dataset: Path) -> None:
     ):
         with pytest.raises(OptionError):
             io.TensorFlowDataset(options)
-    with pytest.raises(OptionError):
-        io.BeamSource(0)
+    for size in (0, 2.5, "7", True):
+        with pytest.raises(OptionError, match="batch_size is a whole number"):
+            io.BeamSource(size)  # type: ignore[arg-type]
+    with pytest.raises(OptionError, match="column_names is a list of names, not the text 'i'"):
+        UnischemaTFXIO(dataset, column_names="i")
+    for empty in (UnischemaTFXIO(dataset, column_names=[]), UnischemaTFXIO(dataset, schema=schema_pb2.Schema())):
+        with pytest.raises(OptionError, match="no tensor to make"):
+            empty.TensorFlowDataset(TensorFlowDatasetOptions(2))
     with pytest.raises(OptionError, match="schema is"):
         UnischemaTFXIO(dataset, schema=SCHEMA)
 

@@ -6,13 +6,11 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 
 from tfpetastorm.errors import OptionError, Place, SchemaMismatchError, describe
 from tfpetastorm.pool.options import PoolOptions
 from tfpetastorm.read.nulls import Nulls, valid_name
-from tfpetastorm.schema.codecs import ScalarCodec
 from tfpetastorm.schema.unischema import Unischema
 from tfpetastorm.storage.dataset import StoredDataset
 from tfpetastorm.tfdata.dataset import make_dataset
@@ -20,9 +18,7 @@ from tfpetastorm.tfxio.batches import record_batches, shuffle_of
 from tfpetastorm.tfxio.features import Feature
 from tfpetastorm.tfxio.input import Examples
 from tfpetastorm.tfxio.reading import fields_read
-from tfpetastorm.tfxio.tensors import as_spec
-
-_NAT = np.iinfo(np.int64).min
+from tfpetastorm.tfxio.tensors import as_spec, none_of
 
 
 def tensorflow_dataset(examples: Examples, representations: Any, adapter: Any, options: Any) -> Any:
@@ -33,6 +29,8 @@ def tensorflow_dataset(examples: Examples, representations: Any, adapter: Any, o
     lacks.
     """
     specs = adapter.TypeSpecs()
+    if not specs:
+        raise OptionError("There is no tensor to make: the schema, or column_names, names no feature that is in use.")
     label = options.label_key
     if label is not None and label not in specs:
         raise OptionError(f"label_key={label!r} is none of the tensors {sorted(specs)}.")
@@ -127,18 +125,18 @@ class _Tensor:
             return as_spec(self.name, nothing, tf.zeros([rows], tf.bool), self.spec, self.default)
         key = keys[field.name]
         tensor, valid = given[key], given[valid_name(key)] if field.nullable else None
-        if field.kind == "datetime" and field.codec is not None:
+        if field.kind in ("datetime", "date"):
             tensor, valid = self._without_nat(tensor, valid)
         return as_spec(self.name, tensor, valid, self.spec, self.default)
 
     def _without_nat(self, tensor: Any, valid: Any) -> tuple[Any, Any]:
         """NaT is a missing row; in an array there is nothing that it could be."""
         if not isinstance(tensor, tf.RaggedTensor) and tensor.shape.rank == 1:
-            there = tensor != _NAT
+            there = tensor != tensor.dtype.min
             return tensor, there if valid is None else there & valid
         values = tensor.flat_values if isinstance(tensor, tf.RaggedTensor) else tensor
         message = f"feature {self.name} has a NaT in a list, and tf.Examples have none there"
-        with tf.control_dependencies([tf.debugging.Assert(tf.reduce_all(values != _NAT), [message])]):
+        with tf.control_dependencies([none_of(tensor, values == values.dtype.min, message)]):
             return tf.identity(tensor), valid
 
 
@@ -165,8 +163,7 @@ def _tensor_of(name: str, spec: Any, representation: Any, features: Mapping[str,
     else:
         return None
     feature = features[column]
-    field = feature.field
-    if field is None and kind == "dense_tensor" and default is None:
+    if feature.field is None and kind == "dense_tensor" and default is None:
         raise SchemaMismatchError(
             describe(
                 "The data lacks a feature that is a dense tensor",
@@ -176,11 +173,4 @@ def _tensor_of(name: str, spec: Any, representation: Any, features: Mapping[str,
                 remedy="Remove the feature from the schema, or its shape, so that it may be missing.",
             )
         )
-    if (
-        field is not None
-        and field.kind == "date"
-        and field.codec is not None
-        and not isinstance(field.codec, ScalarCodec)
-    ):
-        return None  # In the graph days are int32, where NaT can't be told.
     return _Tensor(name, spec, feature, default)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -62,8 +63,13 @@ def features_of(proto: Any, stored: Unischema | None, unmapped: Collection[str] 
 
     stored: the fields that there are, as `read_form` has them; None if that is not known, and nothing is checked.
     unmapped: columns that there are too, but of a type that no field has.
-    Raises SchemaMismatchError naming the feature where what is stored can't be what the proto says.
+    Raises SchemaMismatchError naming the feature where what is stored can't be what the proto says, or two have a name.
     """
+    for name, count in Counter(message.name for message in proto.feature).items():
+        if count > 1:
+            raise SchemaMismatchError(
+                describe("The schema proto has several features of one name", Place(field=name), remedy="Keep one.")
+            )
     return tuple(_feature(message, stored, unmapped) for message in proto.feature)
 
 

@@ -62,7 +62,12 @@ class ExamplesInput:
         """The files, looked for once. Raises what `UnischemaTFXIO` does."""
         if self._examples is None:
             self._examples = self._examples_of(
-                open_examples(self.patterns, filesystem=self.filesystem, codecs=self.codecs)
+                open_examples(
+                    self.patterns,
+                    filesystem=self.filesystem,
+                    codecs=self.codecs,
+                    all_columns=self.proto is None and self.names is None,
+                )
             )
             self._reading = self._examples.reading
         return self._examples

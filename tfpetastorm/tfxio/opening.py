@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import posixpath
+import warnings
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
 import pyarrow.fs as pafs
 
+from tfpetastorm.errors import DatasetWarning, SchemaError
 from tfpetastorm.schema.codecs.base import Codec
 from tfpetastorm.schema.unischema import Unischema
 from tfpetastorm.storage.dataset import StoredDataset, row_group_arrays
@@ -20,14 +22,16 @@ from tfpetastorm.stores.filesystem import Url, join, resolve
 from tfpetastorm.tfxio.features import read_form
 
 
-def open_examples(patterns: Url, *, filesystem: Any = None, codecs: Iterable[type[Codec]] = ()) -> StoredDataset:
+def open_examples(
+    patterns: Url, *, filesystem: Any = None, codecs: Iterable[type[Codec]] = (), all_columns: bool = False
+) -> StoredDataset:
     """The Parquet files at one or several paths, globs or URLs, as a dataset of which images are read encoded.
 
     Its Unischema is that of a `_common_metadata` in the files' folder; else what the files' own footers say; else of a
     `_common_metadata` in the folder above (an artifact's splits share one); else it is inferred. Columns that no field
-    can hold are left out; `metadata_problems` names them.
+    can hold are left out; `metadata_problems` names them, and so does a DatasetWarning if `all_columns` are wanted.
 
-    Raises what `open_dataset` raises.
+    Raises what `open_dataset` raises, and SchemaError where no column is left.
     """
     location = resolve(patterns, filesystem)
     listing = list_dataset(location)
@@ -35,6 +39,10 @@ def open_examples(patterns: Url, *, filesystem: Any = None, codecs: Iterable[typ
     footers = [footer for footer in read_footers(location.filesystem, files) if footer is not None]
     listing = _with_schema(listing, footers, location.filesystem)
     unified = unify(listing, files, footers, tuple(codecs), "omit")
+    if not unified.schema.fields:
+        raise SchemaError(f"no column of {location.url} can be read: {'; '.join(unified.problems) or 'there is none'}.")
+    for problem in unified.problems if all_columns else ():
+        warnings.warn(f"{location.url}: {problem}", DatasetWarning, stacklevel=2)
     return StoredDataset(
         url=location.url,
         filesystem=location.filesystem,

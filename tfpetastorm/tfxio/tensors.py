@@ -164,18 +164,26 @@ def _cast(name: str, tensor: Any, dtype: Any, spec: Any) -> Any:
             else "Correct the type in the schema that is asked for, or change the field before."
         )
         raise _mismatch(name, spec, tensor, remedy)
-    if found != tf.bool and (found.max > dtype.max or found.min < dtype.min):
-        values = tensor.flat_values if isinstance(tensor, tf.RaggedTensor) else tensor
-        checks = []
-        if found.max > dtype.max:
-            checks.append(values <= tf.cast(dtype.max, found))
-        if found.min < dtype.min:
-            checks.append(values >= tf.cast(dtype.min, found))
-        message = f"feature {name} has an integer that {dtype.name} does not hold"
-        asserts = [tf.debugging.Assert(tf.reduce_all(check), [message]) for check in checks]
-        with tf.control_dependencies(asserts):
-            return tf.cast(tensor, dtype)
-    return tf.cast(tensor, dtype)
+    if found == tf.bool:
+        return tf.cast(tensor, dtype)
+    values = tensor.flat_values if isinstance(tensor, tf.RaggedTensor) else tensor
+    wrong = [values > tf.cast(dtype.max, found)] if found.max > dtype.max else []
+    wrong += [values < tf.cast(dtype.min, found)] if found.min < dtype.min else []
+    message = f"feature {name} has an integer that {dtype.name} does not hold"
+    with tf.control_dependencies([none_of(tensor, one, message) for one in wrong]):
+        return tf.cast(tensor, dtype)
+
+
+def none_of(tensor: Any, wrong: Any, message: str) -> Any:
+    """An assertion that no value is wrong, which tells the first one and its row. wrong: bool, as the (flat) values."""
+    at = tf.where(wrong)[:1]
+    row, values = at[:, 0], tensor
+    if isinstance(tensor, tf.RaggedTensor):
+        values = tensor.flat_values
+        for rows in reversed(tensor.nested_value_rowids()):
+            row = tf.gather(rows, row)
+    found = [f"{message}; the row's number in the batch:", row, "the value:", tf.gather_nd(values, at)]
+    return tf.debugging.Assert(~tf.reduce_any(wrong), found)
 
 
 def _mismatch(name: str, spec: Any, tensor: Any, remedy: str) -> SchemaMismatchError:

@@ -12,6 +12,7 @@ from tensorflow_metadata.proto.v0 import schema_pb2
 from tfx_bsl.tfxio import dataset_options, tensor_adapter, tensor_representation_util, tfxio
 
 from tfpetastorm.errors import OptionError
+from tfpetastorm.plan.numbers import whole_number
 from tfpetastorm.schema.codecs.base import Codec
 from tfpetastorm.stores.filesystem import Url
 from tfpetastorm.tfxio.batches import record_batches
@@ -63,6 +64,8 @@ class UnischemaTFXIO(tfxio.TFXIO):
         if given is not None and not isinstance(given, schema_pb2.Schema):
             raise OptionError(f"schema is a schema_pb2.Schema or None, not {given!r:.200}.")
         self._telemetry_descriptors = telemetry_descriptors
+        if isinstance(column_names, str):
+            raise OptionError(f"column_names is a list of names, not the text {column_names!r}.")
         names = None if column_names is None else tuple(column_names)
         proto = None if schema is None else restricted(schema, names)
         self._input = ExamplesInput(file_pattern, filesystem, tuple(codecs), proto, names)
@@ -84,8 +87,8 @@ class UnischemaTFXIO(tfxio.TFXIO):
 
         batch_size: rows of a batch, fewer in the last of each row group. By default about 1000, fewer of large rows.
         """
-        _check_size(batch_size)
-        return ReadExamples(self._input, batch_size, self._telemetry_descriptors)
+        size = None if batch_size is None else whole_number("batch_size", batch_size, 1)
+        return ReadExamples(self._input, size, self._telemetry_descriptors)
 
     def RecordBatches(self, options: dataset_options.RecordBatchesOptions) -> Iterator[pa.RecordBatch]:
         """The rows as RecordBatches, those of `TensorFlowDataset` for the same options and seed. No batch spans two
@@ -116,8 +119,3 @@ class UnischemaTFXIO(tfxio.TFXIO):
         projected = copy.copy(self)
         projected._input = self._input.with_proto(schema)  # noqa: SLF001 - its own class
         return projected
-
-
-def _check_size(batch_size: int | None) -> None:
-    if batch_size is not None and (isinstance(batch_size, bool) or batch_size < 1):
-        raise OptionError(f"batch_size is a number above 0 or None, not {batch_size!r}.")
