@@ -14,7 +14,14 @@ import pytest
 
 import tfpetastorm as tps
 from tests.tfx.generating import files_of, generate, resolved, schema_of, splits, table_of
-from tfpetastorm.errors import DamagedDataError, DatasetError, DatasetWarning, OptionError, SchemaMismatchError
+from tfpetastorm.errors import (
+    DamagedDataError,
+    DatasetError,
+    DatasetNotFoundError,
+    DatasetWarning,
+    OptionError,
+    SchemaMismatchError,
+)
 
 Field = tps.UnischemaField
 SCHEMA = tps.Unischema(
@@ -191,6 +198,19 @@ def test_spans_and_versions_are_resolved_as_tfx_does(tmp_path: Path) -> None:
     assert resolved(older)["span"] == 7
     assert ids(generate(older, tmp_path / "older"), "eval") == [710, 711]
     assert resolved(older)["input_fingerprint"] != properties["input_fingerprint"]
+
+
+def test_where_no_span_can_be_found_no_message_tells_credentials(tmp_path: Path) -> None:
+    from tfpetastorm.tfx import UnischemaExampleGen
+
+    config = splits(train="span-{SPAN}/*")
+    for base, kind, reason in (
+        (str(tmp_path), DatasetNotFoundError, r"'span-\{SPAN\}/\*' in /.*patterns without \{SPAN\}"),
+        ("nowhere://key:hidden@bucket/x?token=hidden", DatasetError, r"in nowhere://bucket/x\?token=…\. It looks"),
+    ):
+        with pytest.raises(kind, match=reason) as error:
+            resolved(UnischemaExampleGen(base, input_config=config))
+        assert "hidden" not in str(error.value)
 
 
 def test_dates_are_spans(tmp_path: Path) -> None:

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+import tensorflow as tf
 from tfx.components.example_gen import driver, input_processor, utils
 
+from tfpetastorm.errors import DatasetError, DatasetNotFoundError, describe
+from tfpetastorm.redaction import redact
 from tfpetastorm.tfx.example_gen.matched import match
 
 
@@ -14,11 +17,27 @@ class InputProcessor(input_processor.FileBasedInputProcessor):
     """Finds span and version as TFX does; files as `match` does."""
 
     def resolve_span_and_version(self) -> tuple[int, int | None]:
-        """TFX looks for files by its own means, which need not know the store: only where a pattern asks it to."""
-        if any(any(utils.verify_split_pattern_specs(split)) for split in self._splits):
+        """TFX looks for files by its own means, which need not know the store: only where a pattern asks it to.
+
+        Raises `DatasetNotFoundError` where it finds none, `DatasetError` where it can't look.
+        """
+        if not any(any(utils.verify_split_pattern_specs(split)) for split in self._splits):
+            return 0, None
+        try:
             found: tuple[int, int | None] = super().resolve_span_and_version()
-            return found
-        return 0, None
+        except (ValueError, OSError, tf.errors.OpError) as error:
+            # Without the error it comes from, which may tell the credentials of a URL.
+            patterns = ", ".join(repr(split.pattern) for split in self._splits)
+            kind = DatasetNotFoundError if isinstance(error, ValueError) else DatasetError
+            raise kind(
+                describe(
+                    f"TFX can't resolve span and version: {error}",
+                    found=f"{patterns} in {redact(self._input_base_uri)}",
+                    remedy="It looks through TensorFlow's filesystems, which take no options in URLs; "
+                    "patterns without {SPAN}, {VERSION} and dates are looked for by ours.",
+                )
+            ) from None
+        return found
 
     def get_input_fingerprint(self, span: int, version: int | None) -> str:
         """A line for each input split. Raises `DatasetError` for one without files."""
