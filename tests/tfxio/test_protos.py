@@ -212,6 +212,15 @@ def test_contradictions_name_the_feature_both_types_and_what_to_do(trips: Path, 
         UnischemaTFXIO(str(trips), schema=proto_of(f"feature {{ {feature} }}"))
 
 
+def test_lists_in_lists_are_ragged_or_nothing(trips: Path) -> None:
+    proto = unischema_to_schema(SCHEMA)
+    proto.represent_variable_length_as_ragged = False
+    io = UnischemaTFXIO(str(trips), schema=proto)
+    assert io.ArrowSchema().names == list(SCHEMA.fields)
+    with pytest.raises(SchemaMismatchError, match=r"\(field 'way'\)\. Set represent_variable_length_as_ragged"):
+        io.TensorAdapter()
+
+
 def test_values_that_tfx_cannot_hold_are_named(tmp_path: Path) -> None:
     schema = Unischema("S", [Field("big", np.uint64), Field("when", "datetime64[s]", (2,), NdarrayCodec())])
     moment = np.datetime64(5, "s")

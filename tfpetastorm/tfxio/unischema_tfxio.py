@@ -11,7 +11,7 @@ import pyarrow as pa
 from tensorflow_metadata.proto.v0 import schema_pb2
 from tfx_bsl.tfxio import dataset_options, tensor_adapter, tensor_representation_util, tfxio
 
-from tfpetastorm.errors import OptionError
+from tfpetastorm.errors import OptionError, Place, SchemaMismatchError, describe
 from tfpetastorm.plan.numbers import whole_number
 from tfpetastorm.schema.codecs.base import Codec
 from tfpetastorm.stores.filesystem import Url
@@ -111,8 +111,22 @@ class UnischemaTFXIO(tfxio.TFXIO):
         return arrow_schema(features_of(self._input.proto, None))
 
     def TensorRepresentations(self) -> tensor_adapter.TensorRepresentations:
-        """What tensors there are, by name: as the schema says, or TFX infers of it."""
-        return tensor_representation_util.InferTensorRepresentationsFromMixedSchema(self.schema)
+        """What tensors there are, by name: as the schema says, or TFX infers of it.
+
+        Raises SchemaMismatchError naming the feature for lists in lists that would be sparse.
+        """
+        found = tensor_representation_util.InferTensorRepresentationsFromMixedSchema(self.schema)
+        nested = {one.name for one in self.schema.feature if len(one.value_counts.value_count) > 1}
+        for name, representation in found.items():
+            if representation.varlen_sparse_tensor.column_name in nested:
+                raise SchemaMismatchError(
+                    describe(
+                        "Lists in lists can't be a sparse tensor",
+                        Place(field=name),
+                        remedy="Set represent_variable_length_as_ragged in the schema, or remove the feature.",
+                    )
+                )
+        return found
 
     def _ProjectImpl(self, tensor_names: list[str]) -> UnischemaTFXIO:
         schema = tensor_representation_util.ProjectTensorRepresentationsInSchema(self.schema, tensor_names)
