@@ -77,6 +77,24 @@ def test_files_whose_names_differ_in_case_alone_stay_apart(tmp_path: Path) -> No
     assert [path.name for path in files_of(examples, "train")] == ["Part.parquet", "part-1.parquet"]
 
 
+def test_a_link_that_leads_back_is_refused(base: Path, tmp_path: Path) -> None:
+    """It would give every row some forty times."""
+    (base / "train" / "again").symlink_to(base / "train")
+    for pattern in ("train", "train/*", "**"):
+        from tfpetastorm.tfx import UnischemaExampleGen
+
+        with pytest.raises(DatasetError, match=r"leads back to a folder above it .*train/again"):
+            resolved(UnischemaExampleGen(str(base), input_config=splits(all=pattern)))
+    with pytest.raises(DatasetError, match=r"leads back to a folder above it .*train/again"):
+        tps.open_dataset(base / "train")
+    # Links to folders elsewhere are followed.
+    (base / "train" / "again").unlink()
+    (tmp_path / "more").mkdir()
+    pq.write_table(pa.table({"id": [7]}), tmp_path / "more" / "part-0.parquet")
+    (base / "train" / "again").symlink_to(tmp_path / "more")
+    assert table_of(generate(linked(base), tmp_path / "out"), "train").num_rows == 41
+
+
 def test_input_that_changes_after_the_driver_looked_is_refused(base: Path, tmp_path: Path) -> None:
     """TFX would serve these examples from its cache for another input."""
     component = linked(base)

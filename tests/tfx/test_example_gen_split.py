@@ -243,6 +243,19 @@ def test_a_field_that_can_not_decide_is_refused(kinds: Path, tmp_path: Path) -> 
             generate(component, tmp_path / name)
 
 
+def test_an_integer_that_no_tf_example_holds_is_named(tmp_path: Path) -> None:
+    from tfpetastorm.tfx import UnischemaExampleGen
+
+    (tmp_path / "data").mkdir()
+    pq.write_table(pa.table({"id": pa.array([1, 2**63], pa.uint64())}), tmp_path / "data" / "x.parquet")
+    component = UnischemaExampleGen(str(tmp_path / "data"), output_config=buckets("id", a=1, b=1))
+    told = r"\(field 'id', file .*x\.parquet, row group 0, row 1\).*found 9223372036854775808\. Split by another field"
+    with pytest.raises(tps.TfpetastormError, match=told):
+        generate(component, tmp_path / "out")
+    whole = generate(UnischemaExampleGen(str(tmp_path / "data")), tmp_path / "whole")
+    assert sum(table_of(whole, split).num_rows for split in ("train", "eval")) == 2
+
+
 def test_a_split_that_gets_no_rows_has_a_file_of_its_columns(tmp_path: Path) -> None:
     from tfpetastorm.tfx import UnischemaExampleGen
 

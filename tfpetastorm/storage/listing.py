@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import posixpath
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from urllib.parse import unquote
 
@@ -16,7 +17,7 @@ from tfpetastorm.storage.footers import OnBadFile
 from tfpetastorm.storage.inventory import DataFile
 from tfpetastorm.storage.metadata import COMMON_METADATA, CommonMetadata, ListedFile, read_common_metadata
 from tfpetastorm.storage.sidecar import SIDECAR_NAME
-from tfpetastorm.stores.filesystem import Location, join
+from tfpetastorm.stores.filesystem import Location, is_local, join
 
 _SUFFIXES = (".parquet", ".parq", ".pq")
 #: What hive names the folder of a null.
@@ -96,12 +97,26 @@ def _one_folder(location: Location, root: str, on_bad_file: OnBadFile | None) ->
         listed: Mapping[str, ListedFile] = metadata.files
     else:
         names = parquet_names(candidates)
+        refuse_loops(location.filesystem, [by_name[name].path for name in names])
         listed = {}
         if not names:
             raise DatasetError(f"{location.url} holds no Parquet files. Check the path.")
     files = tuple(data_file(by_name[name], name) for name in sorted(names))
     kept = (metadata,) if metadata is not None else ()
     return Listing(root, files, listed, kept, SIDECAR_NAME in by_name, tuple(problems))
+
+
+def refuse_loops(filesystem: pafs.FileSystem, paths: Iterable[str]) -> None:
+    """Raise `DatasetError` for files found again and again below a link to a folder above them. paths: of all files."""
+    if not is_local(filesystem):
+        return
+    seen: dict[str, str] = {}
+    for folder in sorted({posixpath.dirname(path) for path in paths}):
+        above = seen.setdefault(os.path.realpath(folder), folder)
+        if folder.startswith(f"{above}/"):
+            raise DatasetError(
+                describe("a link leads back to a folder above it", Place(file=folder), expected="no loop")
+            )
 
 
 def _refuse_nested(by_name: Mapping[str, pafs.FileInfo], url: str) -> None:

@@ -15,11 +15,11 @@ from tfx.proto import example_gen_pb2
 from tfx.types import artifact_utils, component_spec, standard_artifacts
 from tfx.types import standard_component_specs as names
 
-from tfpetastorm.errors import DatasetError, SchemaMismatchError, describe
+from tfpetastorm.errors import DatasetError, describe
 from tfpetastorm.schema.codecs.base import Codec
 from tfpetastorm.schema.unischema import Unischema
 from tfpetastorm.tfmd import unischema_to_schema
-from tfpetastorm.tfx.example_gen.layout import artifact_schema
+from tfpetastorm.tfx.example_gen.layout import artifact_schema, common_schema
 from tfpetastorm.tfx.own_codecs import CODECS, codecs_of, codecs_to_text
 
 #: What TFX calls the file, wherever it reads a schema.
@@ -54,19 +54,10 @@ class Executor(base_executor.BaseExecutor):
                 )
             splits = artifact_utils.decode_split_names(examples.split_names)
             found[examples.uri] = artifact_schema(examples.uri, splits, codecs)
-        first, *others = found
-        for other in others:
-            if tuple(found[other]) != tuple(found[first]):
-                raise SchemaMismatchError(
-                    describe(
-                        f"the examples at {first} and {other} have different schemas",
-                        expected=", ".join(map(str, found[first])),
-                        found=", ".join(map(str, found[other])),
-                    )
-                )
+        proto = unischema_to_schema(common_schema(found, "examples at"))
         schema = artifact_utils.get_single_instance(output_dict[names.SCHEMA_KEY])
         with fileio.open(posixpath.join(schema.uri, _FILE), "w") as file:
-            file.write(text_format.MessageToString(unischema_to_schema(found[first])))
+            file.write(text_format.MessageToString(proto))
 
 
 class UnischemaSchemaGenSpec(component_spec.ComponentSpec):

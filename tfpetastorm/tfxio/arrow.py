@@ -129,6 +129,6 @@ def _refuse(
             where,
             expected=expected,
             found=flat[item],
-            remedy="Remove the feature from the schema to leave the field out, or store it as another type.",
+            remedy="Store it as another type. A TFXIO leaves the field out if its schema lacks the feature.",
         )
     )

@@ -110,20 +110,31 @@ def artifact_schema(uri: str, splits: Iterable[str], codecs: Iterable[type[Codec
             artifact.folder(split), filesystem=artifact.filesystem, codecs=codecs, unmapped="omit", sidecar="never"
         )
         own = [_schema_in(footer.metadata.metadata or {}, codecs) for footer in dataset.footers]
-        found[split] = own[0] if dataset.kind == "parquet" and own and own[0] is not None else dataset.schema
+        found[repr(split)] = own[0] if dataset.kind == "parquet" and own and own[0] is not None else dataset.schema
     if not found:
         raise DatasetError(f"the artifact at {uri} has no splits.")
+    return common_schema(found, f"splits of the artifact at {uri}:")
+
+
+def common_schema(found: Mapping[str, Unischema], what: str, remedy: str | None = None) -> Unischema:
+    """The one schema of all. Raises `SchemaMismatchError` with the names of two that differ, and in which fields."""
     first, *others = found
     for other in others:
         if tuple(found[other]) != tuple(found[first]):
             raise SchemaMismatchError(
                 describe(
-                    f"the splits {first!r} and {other!r} of the artifact at {uri} have different schemas",
-                    expected=", ".join(map(str, found[first])),
-                    found=", ".join(map(str, found[other])),
+                    f"the {what} {first} and {other} have different schemas",
+                    expected=_own_fields(found[first], found[other]),
+                    found=_own_fields(found[other], found[first]),
+                    remedy=remedy,
                 )
             )
     return found[first]
+
+
+def _own_fields(one: Unischema, other: Unischema) -> str:
+    """The fields that the other has not."""
+    return ", ".join(repr(str(field)) for field in one if field not in tuple(other)) or "no others, or in another order"
 
 
 def _schema_in(pairs: Mapping[bytes, bytes], codecs: tuple[type[Codec], ...]) -> Unischema | None:

@@ -21,7 +21,7 @@ from tfpetastorm.errors import (
     describe,
 )
 from tfpetastorm.redaction import redact
-from tfpetastorm.storage.listing import data_file, is_data_name, parquet_names
+from tfpetastorm.storage.listing import data_file, is_data_name, parquet_names, refuse_loops
 from tfpetastorm.storage.metadata import COMMON_METADATA, FILES_KEY, CommonMetadata, read_common_metadata
 from tfpetastorm.stores.filesystem import join, resolve
 
@@ -128,6 +128,7 @@ class _Finder:
                 name = below.path[len(info.path) :].lstrip("/")
                 if below.type == pafs.FileType.File and is_data_name(name):
                     found[below.path] = below
+        refuse_loops(self._filesystem, found)
         for folder in folders:
             # Of a dataset whose files are all missing, too.
             self._metadata_of(folder)

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import pyarrow as pa
 
-from tfpetastorm.errors import DamagedDataError, SchemaMismatchError, describe
+from tfpetastorm.errors import DamagedDataError
 from tfpetastorm.schema.codecs.base import Codec
 from tfpetastorm.schema.reconcile import reconcile
 from tfpetastorm.schema.unischema import Unischema
@@ -19,6 +19,7 @@ from tfpetastorm.storage.dataset import StoredDataset
 from tfpetastorm.storage.inventory import DataFile
 from tfpetastorm.storage.listing import parquet_like
 from tfpetastorm.storage.opening import open_dataset
+from tfpetastorm.tfx.example_gen.layout import common_schema
 from tfpetastorm.tfx.example_gen.matched import Matched
 from tfpetastorm.upkeep.columns import stored_columns
 
@@ -89,17 +90,8 @@ def open_inputs(
         dataset = open_dataset(url, filesystem=filesystem, on_bad_file=bad, **options)
         home |= {file.path: (len(datasets), i) for i, file in enumerate(dataset.files) if file.path in wanted}
         datasets.append(dataset)
-    first = datasets[0]
-    for other in datasets[1:]:
-        if tuple(other.schema) != tuple(first.schema):
-            raise SchemaMismatchError(
-                describe(
-                    f"the inputs {first.url} and {other.url} have different schemas",
-                    expected=_fields(first, other),
-                    found=_fields(other, first),
-                    remedy="Rewrite one of them with the other's schema, or read them by an ExampleGen each.",
-                )
-            )
+    remedy = "Rewrite one of them with the other's schema, or read them by an ExampleGen each."
+    schema = common_schema({dataset.url: dataset.schema for dataset in datasets}, "inputs", remedy)
     files = {
         one.split: tuple(
             InputFile(one.split, *home[info.path], datasets[home[info.path][0]].files[home[info.path][1]], name)
@@ -107,16 +99,11 @@ def open_inputs(
         )
         for one in matched
     }
-    return Inputs(first.schema, tuple(datasets), files)
+    return Inputs(schema, tuple(datasets), files)
 
 
 def _pairs(matched: Matched) -> list[tuple[Any, str | None]]:
     return list(zip(matched.infos, matched.roots, strict=True))
-
-
-def _fields(one: StoredDataset, other: StoredDataset) -> str:
-    """The fields that the other has not."""
-    return ", ".join(repr(str(field)) for field in one.schema if field not in tuple(other.schema)) or "no others"
 
 
 def _names(matched: Matched) -> list[str]:

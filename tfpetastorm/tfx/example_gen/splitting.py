@@ -10,7 +10,7 @@ from functools import cached_property
 import numpy as np
 import pyarrow as pa
 
-from tfpetastorm.errors import NullValueError, OptionError, Place, SchemaError, describe
+from tfpetastorm.errors import DamagedDataError, NullValueError, OptionError, Place, SchemaError, describe
 from tfpetastorm.schema.codecs import ScalarCodec, decode_column
 from tfpetastorm.schema.columns import Array, Text
 from tfpetastorm.schema.field import UnischemaField
@@ -75,8 +75,10 @@ class Buckets:
         """TFX's own buckets: of the feature that a tf.Example would hold."""
 
         def bad(row: int, reason: str) -> None:
-            raise SchemaError(describe(reason, Place(place.file, place.row_group, row, field.name)))
+            where = Place(place.file, place.row_group, row, field.name)
+            raise DamagedDataError(describe(f"a cell can't be decoded: {reason.rstrip('.')}", where))
 
+        remedy = "Split by another field, or by whole rows: leave partition_feature_name out."
         column = decode_column(field, array, bad)
         if column.valid is not None and not column.valid.all():
             row = int(np.argmin(column.valid))
@@ -84,7 +86,7 @@ class Buckets:
                 describe(
                     "rows are split by a field that is null",
                     Place(place.file, place.row_group, row, field.name),
-                    remedy="Split by another field, or by whole rows: leave partition_feature_name out.",
+                    remedy=remedy,
                 )
             )
         if isinstance(column.values, Text):
@@ -94,7 +96,15 @@ class Buckets:
             values, codes = np.unique(column.values, return_inverse=True)
             if values.dtype.kind == "u" and len(values) and values[-1] > np.iinfo(np.int64).max:
                 row = int(np.argmax(column.values))
-                bad(row, "a value does not fit the int64 of a tf.Example")
+                raise SchemaError(
+                    describe(
+                        "rows are split by a field as a tf.Example would hold it",
+                        Place(place.file, place.row_group, row, field.name),
+                        expected="an integer of int64",
+                        found=column.values[row],
+                        remedy=remedy,
+                    )
+                )
             keys = [_int64_feature(value) for value in values.astype(np.int64).tolist()]
         total = int(self._ends[-1])
         hashed = [int.from_bytes(hashlib.sha256(key).digest(), "big") % total for key in keys]
