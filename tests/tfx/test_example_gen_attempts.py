@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import pickle
 import shutil
+from io import BytesIO
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 import tfpetastorm as tps
 from tests.tfx.generating import files_of, generate, resolved, splits, table_of
-from tfpetastorm.errors import DatasetChangedError, DatasetError
+from tfpetastorm.errors import DatasetChangedError, DatasetError, UnsafeDataError
 
 
 @pytest.fixture
@@ -93,6 +97,43 @@ def test_a_link_that_leads_back_is_refused(base: Path, tmp_path: Path) -> None:
     pq.write_table(pa.table({"id": [7]}), tmp_path / "more" / "part-0.parquet")
     (base / "train" / "again").symlink_to(tmp_path / "more")
     assert table_of(generate(linked(base), tmp_path / "out"), "train").num_rows == 41
+
+
+class _Planted:
+    """Makes a folder when it is unpickled."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def __reduce__(self) -> object:
+        return os.mkdir, (str(self._folder),)
+
+
+@pytest.mark.parametrize("lists", [False, True])
+def test_nothing_in_the_input_is_unpickled(base: Path, tmp_path: Path, lists: bool) -> None:
+    from tfpetastorm.tfx import UnischemaExampleGen
+
+    schema = tps.Unischema("S", [tps.UnischemaField("a", np.float32, (None,), tps.NdarrayCodec())])
+    with tps.DatasetWriter(tmp_path / "cells", schema) as writer:
+        for number in range(20):
+            writer.write({"a": np.full(2, number, np.float32)})
+    (path,) = (tmp_path / "cells").glob("*.parquet")
+    cell = BytesIO()
+    np.save(cell, np.array([_Planted(tmp_path / "run")], object), allow_pickle=True)
+    table = pq.read_table(path)
+    cells = [cell.getvalue(), *table.column(0).to_pylist()[1:]]
+    pq.write_table(table.set_column(0, table.field(0), pa.array(cells, table.field(0).type)), path)
+    component = UnischemaExampleGen(str(tmp_path / "cells"), arrow_lists=lists)
+    if lists:
+        with pytest.raises(UnsafeDataError, match=r"field 'a', file .*row group 0, row 0"):
+            generate(component, tmp_path / "out")
+    else:
+        generate(component, tmp_path / "out")
+    pairs = {b"dataset-toolkit.unischema.v1": pickle.dumps(_Planted(tmp_path / "run"))}
+    pq.write_metadata(pa.schema([("id", pa.int64())], pairs), base / "_common_metadata")
+    with pytest.raises(UnsafeDataError, match="pickled schema is refused"):
+        generate(UnischemaExampleGen(str(base), arrow_lists=lists), tmp_path / "schema")
+    assert not (tmp_path / "run").exists()
 
 
 def test_input_that_changes_after_the_driver_looked_is_refused(base: Path, tmp_path: Path) -> None:

@@ -11,9 +11,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tfpetastorm.errors import DamagedDataError, Place, describe
+from tfpetastorm.errors import Place
 from tfpetastorm.read.fetch import Fetcher, Source
 from tfpetastorm.schema.codecs import OpaqueCodec, decode_column
+from tfpetastorm.schema.codecs.base import bad_cell_error
 from tfpetastorm.schema.codecs.opaque import raw_field
 from tfpetastorm.schema.field import UnischemaField
 from tfpetastorm.schema.unischema import Unischema
@@ -149,8 +150,7 @@ class Rewriting:
         name = feature.field.name
 
         def bad(row: int, reason: str) -> None:
-            where = Place(place.file, place.row_group, row, name)
-            raise DamagedDataError(describe(f"a cell can't be decoded: {reason.rstrip('.')}", where))
+            raise bad_cell_error(reason, Place(place.file, place.row_group, row, name))
 
         return to_arrow(feature, decode_column(read_form(feature.field), arrays[name], bad), place)
 

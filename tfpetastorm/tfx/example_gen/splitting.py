@@ -10,8 +10,9 @@ from functools import cached_property
 import numpy as np
 import pyarrow as pa
 
-from tfpetastorm.errors import DamagedDataError, NullValueError, OptionError, Place, SchemaError, describe
+from tfpetastorm.errors import NullValueError, OptionError, Place, SchemaError, describe
 from tfpetastorm.schema.codecs import ScalarCodec, decode_column
+from tfpetastorm.schema.codecs.base import bad_cell_error
 from tfpetastorm.schema.columns import Array, Text
 from tfpetastorm.schema.field import UnischemaField
 from tfpetastorm.schema.rows import text_objects
@@ -75,8 +76,7 @@ class Buckets:
         """TFX's own buckets: of the feature that a tf.Example would hold."""
 
         def bad(row: int, reason: str) -> None:
-            where = Place(place.file, place.row_group, row, field.name)
-            raise DamagedDataError(describe(f"a cell can't be decoded: {reason.rstrip('.')}", where))
+            raise bad_cell_error(reason, Place(place.file, place.row_group, row, field.name))
 
         remedy = "Split by another field, or by whole rows: leave partition_feature_name out."
         column = decode_column(field, array, bad)
