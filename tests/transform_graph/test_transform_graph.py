@@ -35,6 +35,7 @@ SCHEMA = tps.Unischema(
         Field("track", np.float32, (None, 2), tps.NdarrayCodec()),
         Field("target", np.float32),
         Field("other", np.int64),
+        Field("number", np.int32, nullable=True),
     ],
 )
 ROWS = [
@@ -52,6 +53,7 @@ ROWS = [
         "track": np.full((number % 3, 2), number, np.float32),
         "target": float(number),
         "other": number,
+        "number": None if number % 3 == 0 else number,
     }
     for number in range(9)
 ]
@@ -136,6 +138,9 @@ def test_only_what_the_outputs_are_made_of_has_to_be_there(data: Path, graph: Tr
     assert graph.inputs.keys() == INPUTS.keys()
     assert sorted([*WITHOUT_PHOTO, "photo_size"]) == list(graph.outputs)
     some = apply_transform_graph(raw(data, fields=["wide", "steps", "city"]), graph, outputs=["sum", "city_id"])
+    assert list(apply_transform_graph(raw(data), graph, outputs="sum").element_spec) == ["sum"]
+    with pytest.raises(OptionError, match="outputs names nothing"):
+        apply_transform_graph(raw(data), graph, outputs=[])
     assert lists(some, "city_id") == [1, -1, 0] * 3
     assert lists(some, "sum") == [row["wide"] + int(row["steps"].sum()) for row in ROWS]
     with pytest.raises(
@@ -160,6 +165,16 @@ def test_a_label_is_an_output_or_else_a_field(data: Path, graph: TransformGraph)
     assert label.numpy().tolist() == [0, 1, 2, 3]
     with pytest.raises(OptionError, match="label='gone' is neither an output of the Transform graph"):
         apply_transform_graph(raw(data), graph, label="gone", outputs=["wide_c"])
+
+
+def test_a_label_that_is_missing_in_a_row_is_no_number(data: Path, graph: TransformGraph) -> None:
+    """What a masked field holds where it is null must not be learned. Its mask is not among the outputs."""
+    whole = [("number", ">", 0)]
+    for options, label in (({}, "number"), ({"label": "number"}, None), ({"label": ["number"]}, None)):
+        passed = apply_transform_graph(raw(data, where=whole, **options), graph, label=label, outputs=["wide_c"])
+        assert tf.nest.flatten([label for _, label in passed])[0].numpy().tolist() == [1, 2, 4, 5]
+        with pytest.raises(tf.errors.InvalidArgumentError, match="label number is missing in a row"):
+            list(apply_transform_graph(raw(data, **options), graph, label=label, outputs=["wide_c"]))
 
 
 def test_pairs_keep_their_labels(data: Path, graph: TransformGraph) -> None:
@@ -232,12 +247,19 @@ def test_elements_that_are_no_batches_of_features_are_refused(data: Path, graph:
         apply_transform_graph(tf.data.Dataset.range(3).batch(2), graph)
 
 
-def test_what_can_not_become_what_the_graph_takes_names_the_field(graph: TransformGraph) -> None:
+def test_what_can_not_become_what_the_graph_takes_names_the_field(data: Path, graph: TransformGraph) -> None:
     images = tf.zeros([3, 4, 4, 3], tf.uint8)
-    with pytest.raises(SchemaMismatchError, match=r"\(field 'photo'\).*TFX graphs take images in their encoding"):
+    with pytest.raises(
+        SchemaMismatchError, match=r"images in their encoding \(field 'photo'.*with_data_accessor and UnischemaTFXIO"
+    ):
         graph({"photo": images}, ["photo_size"])
     with pytest.raises(SchemaMismatchError, match=r"\(field 'city'\)"):
         graph({"city": [1, 2]}, ["city_id"])
+    with pytest.raises(SchemaMismatchError, match=r"lists as long as they are \(field 'steps'.*without padding"):
+        apply_transform_graph(raw(data, ragged="pad"), graph, outputs=["steps"])
+    shapeless = raw(data).map(lambda row: {"wide": tf.py_function(lambda one: one, [row["wide"]], tf.float64)})
+    with pytest.raises(SchemaMismatchError, match=r"tensors of known rank \(field 'wide'.*by tf.ensure_shape"):
+        apply_transform_graph(shapeless, graph, outputs=["wide_c"])
     missing = {"wide": tf.zeros([2]), "wide_valid": tf.constant([True, False])}
     with pytest.raises(tf.errors.InvalidArgumentError, match="feature wide is missing in a row"):
         graph(missing, ["wide_c"])
@@ -248,7 +270,12 @@ def test_there_has_to_be_a_graph(tmp_path: Path, path: Path) -> None:
         DatasetNotFoundError, match=r"There is no Transform graph \(file .*expected a folder transform_fn"
     ):
         TransformGraph(tmp_path / "nothing")
-    tf.saved_model.save(tf.Module(), str(tmp_path / "old" / "transform_fn"))
+    tf.saved_model.save(tf.Module(), str(tmp_path / "model"))
+    with pytest.raises(OptionError, match=r"no Transform graph \(file .*signatures \[\]. Give the URI of Transform's"):
+        TransformGraph(tmp_path / "model")
+    old = tf.Module()
+    old.function = tf.function(lambda: {"one": tf.constant(1)}, input_signature=[])
+    tf.saved_model.save(old, str(tmp_path / "old" / "transform_fn"), {"transform_signature": old.function})
     with pytest.raises(OptionError, match="Leave force_tf_compat_v1 out of Transform"):
         TransformGraph(tmp_path / "old")
     assert TransformGraph(path / "transform_fn").needs(["city_id"]) == ["city"]

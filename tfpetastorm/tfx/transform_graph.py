@@ -14,6 +14,8 @@ from tfpetastorm.tfxio.tensors import as_spec
 
 #: Where a Transform artifact keeps its SavedModel.
 _FOLDER = "transform_fn"
+#: All that it has if it was exported for TensorFlow 1.
+_SIGNATURE = "transform_signature"
 
 
 class TransformGraph(tf.Module):
@@ -26,7 +28,8 @@ class TransformGraph(tf.Module):
     def __init__(self, path: str | os.PathLike[str]) -> None:
         """Load the graph of a TransformGraph artifact, such as `fn_args.transform_graph_path`; or its `transform_fn`.
 
-        Raises DatasetNotFoundError if there is none, OptionError for one that was exported for TensorFlow 1.
+        Raises DatasetNotFoundError if there is none, OptionError for one that was exported for TensorFlow 1, and for
+        another SavedModel.
         """
         super().__init__()
         self._path = os.fspath(path)
@@ -46,6 +49,17 @@ class TransformGraph(tf.Module):
         self._loaded = tf.saved_model.load(folder)
         function = getattr(self._loaded, "transform_fn", None)
         if function is None:
+            signatures = sorted(getattr(self._loaded, "signatures", {}))
+            if signatures != [_SIGNATURE]:
+                raise OptionError(
+                    describe(
+                        "A SavedModel is no Transform graph",
+                        Place(file=folder),
+                        expected="transform_fn",
+                        found=f"a model with the signatures {signatures}",
+                        remedy="Give the URI of Transform's output transform_graph.",
+                    )
+                )
             raise OptionError(
                 describe(
                     "The Transform graph can't be called",
@@ -125,20 +139,30 @@ class TransformGraph(tf.Module):
     def _adapted(self, name: str, tensor: Any, features: Mapping[str, Any]) -> Any:
         spec = self.inputs[name]
         place = Place(file=self._path, field=name)
-        if tensor.shape.rank == 0:
-            raise SchemaMismatchError(
-                describe(
-                    "A Transform graph takes batches",
-                    place,
-                    expected=f"shape {spec.shape}",
-                    found="single rows",
-                    remedy="Give make_dataset a batch_size, or batch the dataset before.",
-                )
-            )
+        what, remedy = _unfit(tensor, spec)
+        if what:
+            found = "single rows" if tensor.shape.rank == 0 else f"{tensor.dtype.name} of shape {tensor.shape}"
+            raise SchemaMismatchError(describe(what, place, expected=spec, found=found, remedy=remedy))
         valid = None if valid_name(name) in self.inputs else features.get(valid_name(name))
         if valid is None and spec.is_compatible_with(tensor):
             return tensor
         return as_spec(name, tensor, valid, spec)
+
+
+def _unfit(tensor: Any, spec: Any) -> tuple[str, str]:
+    """Why a tensor is no batch of what a graph takes, and what to do; empty if it may be one."""
+    shape = tensor.shape
+    if shape.rank is None:
+        return "A Transform graph takes tensors of known rank", "Tell it by tf.ensure_shape."
+    if shape.rank == 0:
+        return "A Transform graph takes batches", "Give make_dataset a batch_size, or batch the dataset before."
+    if spec.dtype == tf.string and tensor.dtype.is_integer and shape.rank > 2:
+        remedy = "with_data_accessor and UnischemaTFXIO read them so; or leave out by outputs= what is made of them."
+        return "TFX graphs take images in their encoding", remedy
+    if isinstance(tensor, tf.Tensor) and not isinstance(spec, tf.TensorSpec) and None in shape.as_list()[1:]:
+        # A row's own values can't be told from those that it was filled up with.
+        return "A Transform graph takes lists as long as they are", "Read the field ragged, without padding."
+    return "", ""
 
 
 def apply_transform_graph(
@@ -170,7 +194,9 @@ def apply_transform_graph(
         are not there; elements without names.
     """
     graph = path if isinstance(path, TransformGraph) else TransformGraph(path)
-    chosen = None if outputs is None else list(outputs)
+    chosen = None if outputs is None else [outputs] if isinstance(outputs, str) else list(outputs)
+    if chosen == []:
+        raise OptionError("outputs names nothing, so that elements would be empty.")
 
     def transformed(*element: Any) -> Any:
         features, *rest = element
@@ -199,7 +225,7 @@ def _from_dict(graph: TransformGraph, features: Mapping[str, Any], label: str | 
         )
     wanted = None if outputs is None else [*outputs, *([label] if is_output and label not in outputs else [])]
     made = graph(features, wanted)
-    return made, made.pop(label) if is_output else features[label]
+    return made, made.pop(label) if is_output else _present(label, features[label], features)
 
 
 def _from_pair(
@@ -213,8 +239,28 @@ def _from_pair(
         )
     wanted = graph.outputs if outputs is None else outputs
     made = graph({**features, **labels}, dict.fromkeys([*wanted, *(name for name in labels if name in graph.outputs)]))
-    passed = {name: made.pop(name, tensor) for name, tensor in labels.items()}
-    return made, passed if isinstance(given, Mapping) else passed.get(label, given)
+    passed = {
+        name: made.pop(name) if name in made else _present(name, tensor, features) for name, tensor in labels.items()
+    }
+    if labels:
+        return made, passed if isinstance(given, Mapping) else passed[label]
+    # A mask without its feature is that of a label, whose name is not known here.
+    masks = [
+        name for name in features if name.endswith(valid_name("")) and name[: -len(valid_name(""))] not in features
+    ]
+    for mask in masks:
+        given = _present(mask[: -len(valid_name(""))], given, features)
+    return made, given
+
+
+def _present(name: str, label: Any, features: Mapping[str, Any]) -> Any:
+    """A label as it is, once no row is known to lack it: its mask gets lost here."""
+    valid = features.get(valid_name(name))
+    if valid is None:
+        return label
+    message = f"label {name} is missing in a row: choose rows by where= of make_dataset, or what it becomes by nulls="
+    with tf.control_dependencies([tf.debugging.Assert(tf.reduce_all(valid), [message])]):
+        return tf.nest.map_structure(tf.identity, label, expand_composites=True)
 
 
 def _needs(function: Any) -> dict[str, set[str]]:
