@@ -175,6 +175,8 @@ def test_a_label_that_is_missing_in_a_row_is_no_number(data: Path, graph: Transf
         assert tf.nest.flatten([label for _, label in passed])[0].numpy().tolist() == [1, 2, 4, 5]
         with pytest.raises(tf.errors.InvalidArgumentError, match="label number is missing in a row"):
             list(apply_transform_graph(raw(data, **options), graph, label=label, outputs=["wide_c"]))
+    no_mask = raw(data, label="other").map(lambda features, label: (features | {"in_valid": features["city"]}, label))
+    assert len(list(apply_transform_graph(no_mask, graph, outputs=["wide_c"]))) == 3
 
 
 def test_pairs_keep_their_labels(data: Path, graph: TransformGraph) -> None:

@@ -225,7 +225,7 @@ def _from_dict(graph: TransformGraph, features: Mapping[str, Any], label: str | 
         )
     wanted = None if outputs is None else [*outputs, *([label] if is_output and label not in outputs else [])]
     made = graph(features, wanted)
-    return made, made.pop(label) if is_output else _present(label, features[label], features)
+    return made, made.pop(label) if is_output else _present(graph, label, features[label], features)
 
 
 def _from_pair(
@@ -240,23 +240,23 @@ def _from_pair(
     wanted = graph.outputs if outputs is None else outputs
     made = graph({**features, **labels}, dict.fromkeys([*wanted, *(name for name in labels if name in graph.outputs)]))
     passed = {
-        name: made.pop(name) if name in made else _present(name, tensor, features) for name, tensor in labels.items()
+        name: made.pop(name) if name in made else _present(graph, name, tensor, features)
+        for name, tensor in labels.items()
     }
     if labels:
         return made, passed if isinstance(given, Mapping) else passed[label]
     # A mask without its feature is that of a label, whose name is not known here.
-    masks = [
-        name for name in features if name.endswith(valid_name("")) and name[: -len(valid_name(""))] not in features
-    ]
-    for mask in masks:
-        given = _present(mask[: -len(valid_name(""))], given, features)
+    ending = valid_name("")
+    for name in (mask.removesuffix(ending) for mask in features if mask.endswith(ending)):
+        if name not in features:
+            given = _present(graph, name, given, features)
     return made, given
 
 
-def _present(name: str, label: Any, features: Mapping[str, Any]) -> Any:
+def _present(graph: TransformGraph, name: str, label: Any, features: Mapping[str, Any]) -> Any:
     """A label as it is, once no row is known to lack it: its mask gets lost here."""
-    valid = features.get(valid_name(name))
-    if valid is None:
+    valid = None if valid_name(name) in graph.inputs else features.get(valid_name(name))
+    if valid is None or valid.dtype != tf.bool:
         return label
     message = f"label {name} is missing in a row: choose rows by where= of make_dataset, or what it becomes by nulls="
     with tf.control_dependencies([tf.debugging.Assert(tf.reduce_all(valid), [message])]):
