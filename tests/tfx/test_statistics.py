@@ -13,9 +13,11 @@ import pyarrow as pa
 import pytest
 import tensorflow_data_validation as tfdv
 from google.protobuf import json_format
+from tensorflow_metadata.proto.v0 import statistics_pb2
 from tfx.components.statistics_gen.executor import Executor
 from tfx.components.util import tfxio_utils
 from tfx.types import Channel, standard_artifacts
+from tfx_bsl.public.proto import slicing_spec_pb2
 from tfx_bsl.tfxio import parquet_tfxio
 
 import tfpetastorm as tps
@@ -75,6 +77,42 @@ def test_they_equal_those_of_tf_examples(root: Path, tmp_path: Path, with_schema
         assert set(found["features"]) == {field.name for field in kinds.FLAT}
     if with_schema:
         assert not tfdv.validate_statistics(ours["train"], unischema_to_schema(kinds.SCHEMA)).anomaly_info
+
+
+def test_slices_equal_but_for_features_without_any_value(tmp_path: Path) -> None:
+    """These are listed, missing in all rows, in a slice as in a split, and no anomaly."""
+    fields = [one for one in kinds.FLAT if one.name in ("maybe", "note", "price", "names", "text", "f32", "sketch")]
+    rows = [row | {"price": None, "note": None if row["text"] == "a" else row["note"]} for row in ROWS["train"]]
+    examples = kinds.write_split(tmp_path / "parquet" / "Split-train", rows, fields)
+    kinds.write_examples(tmp_path / "examples" / "Split-train" / "data.gz", examples)
+    slicing = slicing_spec_pb2.SlicingSpec(feature_keys=["text"])
+    config = slicing_spec_pb2.SlicingConfig(slicing_specs=[slicing])
+    options = {"stats_options_json": tfdv.StatsOptions(slicing_config=config).to_json()}
+    theirs = kinds.artifact(tmp_path / "examples", ["train"], "FORMAT_TF_EXAMPLE", "tfrecords_gzip")
+    expected = statistics(Executor, tmp_path / "theirs", theirs, **options)["train"]
+    ours = kinds.parquet_artifact(tmp_path / "parquet", ["train"])
+    found = statistics(StatisticsGenExecutor, tmp_path / "ours", ours, **options)["train"]
+
+    slices: dict[str, Any] = {one.name: one for one in expected.datasets}
+    assert set(slices) == {one.name for one in found.datasets}
+    assert {"All Examples", "text_a", "text_日本"} < set(slices)
+    for one in found.datasets:
+        features = {feature.path.step[0]: feature for feature in one.features}
+        for name in ["price", "note"] if one.name == "text_a" else ["price"]:
+            assert features[name].string_stats.common_stats.num_missing == one.num_examples > 0
+        wanted = {feature.path.step[0]: feature for feature in slices[one.name].features}
+        del features["price"]
+        # TFDV lists what some row of a batch has, in slices without it too.
+        assert wanted == features
+        schema = unischema_to_schema(tps.Unischema("Kinds", fields))
+        assert not tfdv.validate_statistics(single(one), schema).anomaly_info
+
+
+def single(dataset: Any) -> Any:
+    """Statistics of one dataset alone."""
+    made = statistics_pb2.DatasetFeatureStatisticsList()
+    made.datasets.add().CopyFrom(dataset)
+    return made
 
 
 def test_lists_of_lists_have_the_statistics_of_such_lists(root: Path, tmp_path: Path) -> None:
