@@ -14,7 +14,7 @@ from tfx_bsl.public import tfxio
 
 import tfpetastorm as tps
 from tests.tfx import kinds
-from tfpetastorm.errors import OptionError
+from tfpetastorm.errors import OptionError, SchemaMismatchError
 from tfpetastorm.tfmd import unischema_to_schema
 from tfpetastorm.tfx import evaluation
 from tfpetastorm.tfxio import UnischemaTFXIO
@@ -146,6 +146,19 @@ def test_a_candidate_is_compared_with_a_baseline(examples: str, tmp_path: Path, 
     for name, factor in factors.items():
         off = [abs((7 if row["i64"] is None else row["i64"] * factor) - row[LABEL]) for row in ROWS]
         assert errors(folder, model_name=name)[()] == pytest.approx(np.mean(off), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("label", "message"),
+    [("maybe", r"without their label \(field 'maybe'\).*found none in \d+ of"), ("gone", "Correct the label_key")],
+)
+def test_rows_without_a_label_are_refused(reader: UnischemaTFXIO, tmp_path: Path, label: str, message: str) -> None:
+    model = Scaled(1.0)
+    tf.saved_model.save(model, str(tmp_path / "model"), signatures={"serving_default": model.served})
+    config = config_of([tfma.ModelSpec(label_key=label)], feature_keys=["flag"])
+    shared = evaluation.custom_eval_shared_model(str(tmp_path / "model"), "", config)
+    with pytest.raises(SchemaMismatchError, match=message):
+        evaluated(reader, config, shared, tmp_path / "found")
 
 
 def open_batches(rows: dict[str, Any]) -> dict[str, Any]:

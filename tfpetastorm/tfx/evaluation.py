@@ -22,7 +22,7 @@ from tensorflow_model_analysis.extractors.predictions_extractor import PREDICTIO
 from tfx_bsl.coders import example_coder
 from tfx_bsl.tfxio import tensor_adapter
 
-from tfpetastorm.errors import OptionError, SchemaMismatchError, describe
+from tfpetastorm.errors import OptionError, Place, SchemaMismatchError, describe
 from tfpetastorm.tfx.serving import length_name
 from tfpetastorm.tfxio.tensors import as_spec
 
@@ -41,18 +41,23 @@ def custom_eval_shared_model(
 
 
 def custom_extractors(eval_shared_model: Any, eval_config: Any, tensor_adapter_config: Any) -> list[Any]:
-    """TFMA's default extractors, and two of ours.
+    """TFMA's default extractors, and three of ours.
 
-    One adds what stands for the raw record of each row, a `tf.Example` if a model's signature takes those and no
-    features, else nothing; and lists of lists, which TFMA would leave out. The other hands on ragged features, which
-    only slicing still needs, as lists of arrays: TFMA takes RaggedTensors apart row by row, at 5 ms each.
+    One refuses rows without a label, where TFMA has "can only convert an array of size 1". One adds what stands for the
+    raw record of each row, a `tf.Example` if a model's signature takes those and no features, else nothing; and lists
+    of lists, which TFMA would leave out. The last hands on ragged features, which only slicing still needs, as lists of
+    arrays: TFMA takes RaggedTensors apart row by row, at 5 ms each.
     """
     models = eval_shared_model if isinstance(eval_shared_model, list) else [eval_shared_model]
     paths = [one.model_path for one in models if one is not None and one.model_type == tfma.TF_GENERIC]
     names = [spec.signature_name for spec in eval_config.model_specs]
     as_examples = any(CallableModel(path).takes_examples(name) for path in paths for name in names)
     complete = functools.partial(_complete, as_examples=as_examples, nested=_nested(tensor_adapter_config))
-    extractors = [tfma.extractors.Extractor(stage_name="CompleteRows", ptransform=beam.Map(complete))]
+    checked = functools.partial(_with_labels, labels=_labels(eval_config))
+    extractors = [
+        tfma.extractors.Extractor(stage_name="CheckLabels", ptransform=beam.Map(checked)),
+        tfma.extractors.Extractor(stage_name="CompleteRows", ptransform=beam.Map(complete)),
+    ]
     for one in tfma.default_extractors(
         eval_shared_model=eval_shared_model, eval_config=eval_config, tensor_adapter_config=tensor_adapter_config
     ):
@@ -60,6 +65,30 @@ def custom_extractors(eval_shared_model: Any, eval_config: Any, tensor_adapter_c
         if one.stage_name == PREDICTIONS_EXTRACTOR_STAGE_NAME:
             extractors.append(tfma.extractors.Extractor(stage_name="ListRagged", ptransform=beam.Map(_with_lists)))
     return extractors
+
+
+def _labels(eval_config: Any) -> list[str]:
+    """The features that are labels as they are, of no function that the model brings."""
+    specs = [spec for spec in eval_config.model_specs if not spec.preprocessing_function_names]
+    return sorted({name for spec in specs for name in [spec.label_key, *spec.label_keys.values()] if name})
+
+
+def _with_labels(extracts: dict[str, Any], labels: list[str]) -> dict[str, Any]:
+    batch = extracts[tfma.ARROW_RECORD_BATCH_KEY]
+    for label in labels:
+        known = label in batch.schema.names
+        missing = batch.column(label).null_count if known else batch.num_rows
+        if missing:
+            raise SchemaMismatchError(
+                describe(
+                    "Rows can't be evaluated without their label",
+                    Place(field=label),
+                    expected="a value in every row",
+                    found=f"none in {missing} of {batch.num_rows} rows" if known else batch.schema.names,
+                    remedy="Leave such rows out of the split that is evaluated." if known else "Correct the label_key.",
+                )
+            )
+    return extracts
 
 
 def _nested(config: Any) -> tensor_adapter.TensorAdapterConfig | None:
