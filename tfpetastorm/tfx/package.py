@@ -27,7 +27,8 @@ _MACHINES = (
 #: TFX leaves None where a component can't be imported, and does not say why: what we build upon, and its home.
 _COMPONENTS = {
     "FileBasedExampleGen": "example_gen.component", "StatisticsGen": "statistics_gen.component",
-    "Transform": "transform.component", "Trainer": "trainer.component", "Evaluator": "evaluator.component",
+    "Transform": "transform.component", "Trainer": "trainer.component", "Tuner": "tuner.component",
+    "Evaluator": "evaluator.component",
 }  # fmt: skip
 
 
@@ -37,21 +38,24 @@ def load(home: str, name: str) -> Any:
     Raises MissingPackageError, an ImportError, that tells what to install; where a wheel does not fit the machine, the
     library that it needs, the one that is here, and which machines fit.
     """
-    _check()
-    return getattr(importlib.import_module(home), name)
+    try:
+        _check()
+        module = importlib.import_module(home)
+    except ImportError as error:
+        if isinstance(error, MissingPackageError) or (error.name or "").partition(".")[0] == "tfpetastorm":
+            raise
+        raise _explained(error) from error
+    return getattr(module, name)
 
 
 def _check() -> None:
-    """Import TFX whole, or say why that can't be."""
-    try:
-        components = importlib.import_module("tfx.components")
-        for name, home in _COMPONENTS.items():
-            if getattr(components, name, None) is None:
-                importlib.import_module(f"tfx.components.{home}")
-                # It can be imported now, so something that it needs came up since.
-                raise ImportError(f"tfx.components.{name} is None")
-    except ImportError as error:
-        raise _explained(error) from error
+    """Import TFX and the components that ours stand on. Raises ImportError."""
+    components = importlib.import_module("tfx.components")
+    for name, home in _COMPONENTS.items():
+        if getattr(components, name, None) is None:
+            importlib.import_module(f"tfx.components.{home}")
+            # It can be imported now, so something that it needs came up since.
+            raise ImportError(f"tfx.components.{name} is None")
 
 
 def _explained(error: ImportError) -> MissingPackageError:
