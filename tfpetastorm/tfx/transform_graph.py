@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from tfpetastorm.errors import DatasetNotFoundError, OptionError, Place, SchemaMismatchError, describe
 from tfpetastorm.read.nulls import valid_name
+from tfpetastorm.tfx.traced import made_of, nothing
 from tfpetastorm.tfxio.tensors import as_spec
 
 #: Where a Transform artifact keeps its SavedModel.
@@ -71,7 +72,7 @@ class TransformGraph(tf.Module):
             )
         # Exported are either, depending on the version of TensorFlow Transform.
         self._function = function.concrete_functions[0] if hasattr(function, "concrete_functions") else function
-        self._needs = _needs(self._function)
+        self._needs = made_of(self._function)
 
     @property
     def inputs(self) -> dict[str, Any]:
@@ -123,7 +124,7 @@ class TransformGraph(tf.Module):
         batch = _batch_of(next(iter(fed.values()))) if fed else _batch_of_any(given, self._path)
         for name, spec in self.inputs.items():
             if name not in fed:
-                fed[name] = _nothing(spec, batch)
+                fed[name] = nothing(spec, batch)
         transformed = self._function({name: fed[name] for name in self.inputs})
         return {name: transformed[name] for name in chosen}
 
@@ -263,38 +264,6 @@ def _present(graph: TransformGraph, name: str, label: Any, features: Mapping[str
         return tf.nest.map_structure(tf.identity, label, expand_composites=True)
 
 
-def _needs(function: Any) -> dict[str, set[str]]:
-    """Of which features each output of a concrete function is made. Its inputs are the flat features, in order."""
-    specs = function.structured_input_signature[0][0]
-    feeds: dict[str, str] = {}
-    tensors = iter(function.inputs)
-    for name in sorted(specs):  # as tf.nest flattens a dict
-        for _ in tf.nest.flatten(specs[name], expand_composites=True):
-            feeds[next(tensors).op.name] = name
-    made = iter(function.outputs)
-    outputs = function.structured_outputs
-    return {
-        name: _sources([next(made) for _ in tf.nest.flatten(outputs[name], expand_composites=True)], feeds)
-        for name in sorted(outputs)
-    }
-
-
-def _sources(tensors: list[Any], feeds: dict[str, str]) -> set[str]:
-    """The features whose placeholders tensors depend on by data; assertions, which only control, do not count."""
-    found: set[str] = set()
-    seen: set[str] = set()
-    waiting = [tensor.op for tensor in tensors]
-    while waiting:
-        operation = waiting.pop()
-        if operation.name in seen:
-            continue
-        seen.add(operation.name)
-        if operation.name in feeds:
-            found.add(feeds[operation.name])
-        waiting += [tensor.op for tensor in operation.inputs]
-    return found
-
-
 def _tensor(value: Any) -> Any:
     return value if isinstance(value, tf.RaggedTensor | tf.SparseTensor) else tf.convert_to_tensor(value)
 
@@ -313,18 +282,3 @@ def _batch_of_any(given: Mapping[str, Any], path: str) -> Any:
             describe("None of the features that a Transform graph knows is there", Place(file=path))
         )
     return _batch_of(next(iter(given.values())))
-
-
-def _nothing(spec: Any, batch: Any) -> Any:
-    """A batch without values, for a feature that what is wanted is not made of."""
-    if isinstance(spec, tf.RaggedTensorSpec):
-        splits = [tf.zeros([batch + 1], tf.int64), *[tf.zeros([1], tf.int64)] * (spec.ragged_rank - 1)]
-        inner = [size or 0 for size in spec.shape.as_list()[spec.ragged_rank + 1 :]]
-        values = tf.zeros([0, *inner], spec.dtype)
-        return tf.RaggedTensor.from_nested_row_splits(
-            values, [tf.cast(split, spec.row_splits_dtype) for split in splits], validate=False
-        )
-    sizes = [batch, *(tf.constant(size or 0, tf.int64) for size in spec.shape.as_list()[1:])]
-    if isinstance(spec, tf.SparseTensorSpec):
-        return tf.SparseTensor(tf.zeros([0, len(sizes)], tf.int64), tf.zeros([0], spec.dtype), tf.stack(sizes))
-    return tf.zeros(tf.stack(sizes), spec.dtype)
