@@ -17,6 +17,7 @@ from tests.read.helpers import same
 from tfpetastorm.errors import EncodeError
 from tfpetastorm.petastorm.cache import CacheBase, NullCache
 from tfpetastorm.petastorm.local_disk_cache import LocalDiskCache
+from tfpetastorm.read.cache import Kept
 from tfpetastorm.read.layout import Layout
 from tfpetastorm.read.values import from_json, to_json
 
@@ -138,6 +139,16 @@ def test_cleanup_leaves_what_is_not_its_own(tmp_path):
     kept.get("key", lambda: 1)
     kept.cleanup()
     assert kept.get("key", pytest.fail) == 1
+
+
+def test_what_is_still_under_way_keeps_nothing_after_cleanup(tmp_path):
+    """Workers that had read ahead made the folder anew."""
+    cache = LocalDiskCache(tmp_path / "cache", MB, 4)
+    cache.get("key", lambda: 1)
+    cache.cleanup()
+    assert [cache.get(key, lambda: 2) for key in ("key", "other")] == [2, 2]
+    assert not cache.disk.keep("task", Kept(0, {}, {}))
+    assert not (tmp_path / "cache").exists()
 
 
 def test_no_cache():

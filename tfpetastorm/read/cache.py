@@ -109,11 +109,6 @@ class DiskCache:
         """The folder of our own in `path`."""
         return Path(self.path) / FOLDER
 
-    def close(self) -> None:
-        """Lets go of the folder; a later use opens it again, and makes it if it has gone."""
-        with self._lock:
-            self._opened = None
-
     def clear(self) -> None:
         """Removes all entries. What is in use stays whole for who uses it."""
         self.store.clear()

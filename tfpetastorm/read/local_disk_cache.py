@@ -106,14 +106,12 @@ class LocalDiskCache(CacheBase):
         return value
 
     def cleanup(self) -> None:
-        """Removes what is kept, and the folder if nothing else is in it. Tells of errors, but does not raise them."""
+        """Removes what is kept, and the folder if nothing else is in it; from then on nothing is kept. Tells of errors,
+        but does not raise them."""
         if not self._cleanup:
             return
         folder = self._cache.folder
-        try:
-            self._cache.close()
-        except (OSError, AttributeError) as error:
-            print(f"Error closing cache: {error}", flush=True)
+        # Not closed before: workers under way would open it again, and make the folder anew.
         for left in reversed(range(_ATTEMPTS)):
             try:
                 shutil.rmtree(folder, ignore_errors=False)
