@@ -64,8 +64,11 @@ test-io: $(IO)/.ready ## the core's tests under TensorFlow 2.16 with tensorflow-
 	$(IO)/bin/python -m pytest $(IO_TESTS) -m "not slow" $(PARALLEL) $(PYTEST_ARGS)
 
 # What the other environments leave uncollected, having no TFX. A file is one worker's: pipelines are run once for it.
+# First what must not import TFX: in a process that has, Beam's workers need TFDV too, which can't be imported there by
+# itself (constraints/tfx.txt).
 test-tfx: $(TFX)/.ready ## the tests with TFX 1.21: components, Transform, a whole pipeline
-	$(TFX)/bin/python -m pytest tests/tfmd tests/tfxio tests/transform_graph tests/tfx $(PARALLEL:worksteal=loadfile) $(PYTEST_ARGS)
+	$(TFX)/bin/python -m pytest tests/tfmd tests/tfxio tests/transform_graph $(PARALLEL) $(PYTEST_ARGS)
+	$(TFX)/bin/python -m pytest tests/tfx $(PARALLEL:worksteal=loadfile) $(PYTEST_ARGS)
 
 bench: $(VENV)/.ready-bench ## benchmarks, as ratios; ARGS="--quick" for a short look
 	$(RUN)/python -m benchmarks.run $(ARGS)
