@@ -55,8 +55,22 @@ def open_dataset(
     location = resolve(url, filesystem)
     listing = list_dataset(location, on_bad_file)
     files, footers = _footers(location, listing, sidecar, on_bad_file, progress)
+    use: SidecarUse = "never" if location.many else sidecar
+    return stored_dataset(location, listing, files, footers, tuple(codecs), unmapped, use)
+
+
+def stored_dataset(
+    location: Location,
+    listing: Listing,
+    files: list[DataFile],
+    footers: list[Footer],
+    codecs: tuple[type[Codec], ...],
+    unmapped: Literal["error", "omit"],
+    sidecar: SidecarUse,
+) -> StoredDataset:
+    """The dataset of files that were listed and whose footers were read. Arguments and errors are `open_dataset`'s."""
     _check_against_list(listing, files, footers)
-    unified = unify(listing, files, footers, tuple(codecs), unmapped)
+    unified = unify(listing, files, footers, codecs, unmapped)
     return StoredDataset(
         url=location.url,
         filesystem=location.filesystem,
@@ -69,7 +83,7 @@ def open_dataset(
         column_paths=unified.column_paths,
         partition_fields=unified.partition_fields,
         metadata_problems=(*listing.problems, *unified.problems),
-        sidecar="never" if location.many else sidecar,
+        sidecar=sidecar,
     )
 
 

@@ -13,11 +13,11 @@ import pyarrow.fs as pafs
 from tfpetastorm.errors import DatasetWarning, SchemaError
 from tfpetastorm.schema.codecs.base import Codec
 from tfpetastorm.schema.unischema import Unischema
-from tfpetastorm.storage.dataset import StoredDataset, row_group_arrays
+from tfpetastorm.storage.dataset import StoredDataset
 from tfpetastorm.storage.footers import Footer, read_footers
 from tfpetastorm.storage.listing import Listing, list_dataset
 from tfpetastorm.storage.metadata import COMMON_METADATA, UNISCHEMA_KEY, CommonMetadata, read_common_metadata
-from tfpetastorm.storage.unify import unify
+from tfpetastorm.storage.opening import stored_dataset
 from tfpetastorm.stores.filesystem import Url, join, resolve
 from tfpetastorm.tfxio.features import read_form
 
@@ -38,25 +38,14 @@ def open_examples(
     files = list(listing.files)
     footers = [footer for footer in read_footers(location.filesystem, files) if footer is not None]
     listing = _with_schema(listing, footers, location.filesystem)
-    unified = unify(listing, files, footers, tuple(codecs), "omit")
-    if not unified.schema.fields:
-        raise SchemaError(f"no column of {location.url} can be read: {'; '.join(unified.problems) or 'there is none'}.")
-    for problem in unified.problems if all_columns else ():
+    stored = stored_dataset(location, listing, files, footers, tuple(codecs), "omit", "never")
+    problems = stored.metadata_problems[len(listing.problems) :]
+    if not stored.schema.fields:
+        raise SchemaError(f"no column of {location.url} can be read: {'; '.join(problems) or 'there is none'}.")
+    for problem in problems if all_columns else ():
         warnings.warn(f"{location.url}: {problem}", DatasetWarning, stacklevel=2)
-    return StoredDataset(
-        url=location.url,
-        filesystem=location.filesystem,
-        root=listing.root,
-        kind=unified.kind,
-        schema=Unischema.rebuilt(unified.schema.schema_name, [read_form(field) for field in unified.schema]),
-        inventory=row_group_arrays(files, footers),
-        footers=tuple(footers),
-        arrow_schemas=unified.arrow_schemas,
-        column_paths=unified.column_paths,
-        partition_fields=unified.partition_fields,
-        metadata_problems=(*listing.problems, *unified.problems),
-        sidecar="never",
-    )
+    read = Unischema.rebuilt(stored.schema.schema_name, [read_form(field) for field in stored.schema])
+    return replace(stored, schema=read)
 
 
 def _with_schema(listing: Listing, footers: list[Footer], filesystem: pafs.FileSystem) -> Listing:
