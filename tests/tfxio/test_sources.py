@@ -366,3 +366,13 @@ def test_own_codecs(tmp_path: Path) -> None:
     with beam.Pipeline() as pipeline:
         words = pipeline | io.BeamSource() | beam.FlatMap(lambda batch: batch.column(0).to_pylist())
         assert_that(words, equal_to([[b"ab"], [b"c"]]))
+
+
+def test_a_file_that_is_not_the_one_committed_is_refused(tmp_path: Path) -> None:
+    schema = Unischema("S", [Field("i", np.int64)])
+    with tps.DatasetWriter(tmp_path / "d", schema) as writer:
+        writer.write_batch({"i": np.arange(5)})
+    (file,) = (tmp_path / "d").glob("*.parquet")
+    pq.write_table(pq.read_table(file).slice(0, 3), file)
+    with pytest.raises(DatasetError, match=r"rows that the dataset's metadata lists .*expected 5, found 3"):
+        UnischemaTFXIO(tmp_path / "d")
