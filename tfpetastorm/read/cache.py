@@ -109,6 +109,10 @@ class DiskCache:
         """The folder of our own in `path`."""
         return Path(self.path) / FOLDER
 
+    def close(self) -> None:
+        """Makes no more entries, until `clear()`; those there are can still be read."""
+        self._full = True
+
     def clear(self) -> None:
         """Removes all entries. What is in use stays whole for who uses it."""
         self.store.clear()

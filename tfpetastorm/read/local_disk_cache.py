@@ -111,7 +111,10 @@ class LocalDiskCache(CacheBase):
         if not self._cleanup:
             return
         folder = self._cache.folder
-        # Not closed before: workers under way would open it again, and make the folder anew.
+        try:
+            self._cache.close()
+        except (OSError, AttributeError) as error:
+            print(f"Error closing cache: {error}", flush=True)
         for left in reversed(range(_ATTEMPTS)):
             try:
                 shutil.rmtree(folder, ignore_errors=False)
