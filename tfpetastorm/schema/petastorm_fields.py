@@ -6,13 +6,16 @@ import re
 import warnings
 from collections.abc import Iterator, Mapping, MutableMapping
 from dataclasses import dataclass, fields, replace
+from decimal import Decimal
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from tfpetastorm.errors import DecodeFieldError, EncodeError, SchemaError
+from tfpetastorm.schema.codecs import arrow_type
 from tfpetastorm.schema.codecs.base import Codec
+from tfpetastorm.schema.codecs.scalars import stored_decimal
 from tfpetastorm.schema.codecs.single import decode_scalar_cell, encode_without_codec
 from tfpetastorm.schema.dtypes import Kind
 from tfpetastorm.schema.field import UnischemaField
@@ -138,6 +141,9 @@ def _encoded(field: UnischemaField, value: Any) -> Any:
             raise EncodeError(f"Field {field.name!r} is not nullable, but its value is None.")
         return None
     try:
+        if isinstance(value, Decimal) and field.kind == "decimal" and not field.shape:
+            # Spark would round it, and make a null of what is no number.
+            stored_decimal(value, arrow_type(field))
         if field.codec is not None:
             return field.codec.encode(field, value)
         return encode_without_codec(field, value)

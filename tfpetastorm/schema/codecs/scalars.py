@@ -35,7 +35,7 @@ def encode_scalar(field: UnischemaField, value: Any, storage: pa.DataType) -> An
     if kind == "bytes" and isinstance(value, (bytes, bytearray, memoryview)):
         return bytes(value)
     if kind == "decimal" and isinstance(value, (Decimal, int)) and not isinstance(value, bool):
-        return _decimal(Decimal(value), storage)
+        return stored_decimal(Decimal(value), storage)
     if kind == "datetime" and isinstance(value, (np.datetime64, dt.datetime)):
         return _datetime(field, value, storage)
     if kind == "date" and isinstance(value, (np.datetime64, dt.date)):
@@ -83,7 +83,8 @@ def _storable(number: int, storage: pa.DataType) -> Any:
     return number
 
 
-def _decimal(value: Decimal, storage: pa.DataType) -> Any:
+def stored_decimal(value: Decimal, storage: pa.DataType) -> Any:
+    """The Decimal that `storage` holds, or its digits where that is text. Raises BadCellError for another value."""
     if not value.is_finite():
         raise BadCellError("a finite decimal", value)
     if not pa.types.is_decimal(storage):
