@@ -257,9 +257,136 @@ def test_rows_that_fail_leave_the_dataset_as_it_was(spark: Any, dataset_path: Pa
     assert_rows(dataset_path, range(4))
 
 
+def test_blocks_that_overlap_put_everything_back(spark: Any, dataset_path: Path) -> None:
+    """Whichever ends first: Spark has one configuration for all of them."""
+    id_only = SCHEMA.create_schema_view(["id"])
+
+    def now() -> list[Any]:
+        return [*settings(spark), *(spark.conf.get(name, None) for name in SESSION)]
+
+    before = now()
+    urls = [dataset_path.with_name(name).as_uri() for name in ("first", "second")]
+    first, second = (materialize_dataset(spark, url, id_only, 1) for url in urls)
+    first.__enter__()
+    within = now()
+    assert within != before
+    second.__enter__()
+    assert now() == within
+    encode_frame(spark.range(3), id_only).write.parquet(urls[0])
+    first.__exit__(None, None, None)
+    assert now() == within
+    encode_frame(spark.range(4), id_only).write.parquet(urls[1])
+    second.__exit__(None, None, None)
+    assert now() == before
+    assert [tps.open_dataset(url).num_rows for url in urls] == [3, 4]
+
+
+def test_a_block_of_other_sizes_within_one_is_warned_of(spark: Any, dataset_path: Path) -> None:
+    size = "parquet.block.size"
+    configuration = spark.sparkContext._jsc.hadoopConfiguration()
+    configuration.set(size, "${tfpetastorm.tests.size}")
+    configuration.set("tfpetastorm.tests.size", "777")
+    try:
+        outer = materialize_dataset(spark, dataset_path.as_uri(), SCHEMA, 1)
+        with pytest.raises(ZeroDivisionError), outer:
+            inner = materialize_dataset(spark, dataset_path.as_uri(), SCHEMA, 2)
+            with pytest.warns(DatasetWarning, match=size) as told:
+                inner.__enter__()
+            assert configuration.get(size) == str(2 << 20)
+            assert told[0].filename == __file__
+            error = KeyError()
+            assert not inner.__exit__(KeyError, error, None)
+            assert configuration.get(size) == str(1 << 20)
+            raise ZeroDivisionError
+        # As it was written, not what it stood for.
+        assert configuration.getRaw(size) == "${tfpetastorm.tests.size}"
+    finally:
+        configuration.unset(size)
+        configuration.unset("tfpetastorm.tests.size")
+
+
+@pytest.mark.parametrize("zone", ["Asia/Tokyo", "UTC"])
+def test_folders_named_by_moments_are_refused_where_they_are_not_in_utc(
+    spark: Any, dataset_path: Path, zone: str
+) -> None:
+    url, at = dataset_path.as_uri(), np.datetime64("2020-07-01T12:30:00")
+    schema = Unischema("Moments", [UnischemaField("id", np.int64, ()), UnischemaField("at", "datetime64[us]", ())])
+    rows = [dict_to_spark_row(schema, {"id": 1, "at": at})]
+    before = spark.conf.get("spark.sql.session.timeZone")
+    spark.conf.set("spark.sql.session.timeZone", zone)
+    told = (
+        pytest.raises(PetastormMetadataGenerationError, match=r"zone of its session, Asia/Tokyo.*field 'at'")
+        if zone != "UTC"
+        else warnings.catch_warnings()
+    )
+    try:
+        with told, materialize_dataset(spark, url, schema):
+            spark.createDataFrame(rows, schema.as_spark_schema()).write.partitionBy("at").parquet(url)
+        if zone == "UTC":
+            assert [row["at"] for row in rows_at(dataset_path)] == [at]
+        else:
+            assert not (dataset_path / "_common_metadata").exists()
+    finally:
+        spark.conf.set("spark.sql.session.timeZone", before)
+
+
+def test_files_in_other_folders_than_the_others_are_refused(spark: Any, dataset_path: Path) -> None:
+    write(spark, dataset_path.as_uri(), range(4))
+    described = (dataset_path / "_common_metadata").read_bytes()
+    rows = [dict_to_spark_row(SCHEMA, row_of(4))]
+    with (
+        pytest.raises(PetastormMetadataGenerationError, match="different partition folders"),
+        materialize_dataset(spark, dataset_path.as_uri(), SCHEMA),
+    ):
+        spark.createDataFrame(rows, SCHEMA.as_spark_schema()).write.mode("append").parquet(dataset_path.as_uri())
+    assert (dataset_path / "_common_metadata").read_bytes() == described
+    # What Spark wrote is still there, and told of.
+    with pytest.warns(DatasetWarning, match="are not in the dataset's committed list"):
+        assert tps.open_dataset(dataset_path).num_rows == 4
+
+
+def test_no_rows_are_a_dataset_too(spark: Any, dataset_path: Path) -> None:
+    write(spark, dataset_path.as_uri(), range(0))
+    assert not list(dataset_path.rglob("*.parquet"))
+    stored = tps.open_dataset(dataset_path)
+    assert (stored.num_rows, stored.schema) == (0, SCHEMA)
+    write(spark, dataset_path.as_uri(), range(3), mode="append")
+    assert_rows(dataset_path, range(3))
+
+
+def test_decimals_are_stored_whole_or_refused(spark: Any, dataset_path: Path) -> None:
+    """Spark would round them, and make NaN a null."""
+    schema = Unischema(
+        "Prices",
+        [
+            UnischemaField("free", Decimal, (), nullable=True),
+            UnischemaField("price", Decimal, (), ScalarCodec(T.DecimalType(5, 2)), True),
+        ],
+    )
+    for name, value in [("free", "0.1234567890123456789"), ("free", "NaN"), ("price", "1.239"), ("price", "1000.5")]:
+        with pytest.raises(ValueError, match=rf"field '{name}'.*expected a (finite )?decimal"):
+            dict_to_spark_row(schema, {name: Decimal(value)})
+    rows = [dict_to_spark_row(schema, {"free": Decimal("0.125"), "price": Decimal("1.2300")})]
+    with materialize_dataset(spark, dataset_path.as_uri(), schema):
+        spark.createDataFrame(rows, schema.as_spark_schema()).write.parquet(dataset_path.as_uri())
+    with tps.make_reader(dataset_path.as_uri(), reader_pool_type="dummy") as reader:
+        assert [tuple(row) for row in reader] == [(Decimal("0.125"), Decimal("1.23"))]
+
+
+def test_a_session_that_was_stopped_is_told_of() -> None:
+    class Stopped:
+        class sparkContext:  # noqa: N801 - as pyspark has it
+            _jsc = None
+
+    with pytest.raises(OptionError, match="was stopped"), materialize_dataset(Stopped, "/set", SCHEMA):
+        pytest.fail("the block was entered")
+
+
 @pytest.mark.parametrize(
     ("url", "options", "said"),
     [
+        ("file:///data/a%20b", {}, r"expected file:///data/a b, .* found file:///data/a%20b"),
+        ("s3a://bucket/a%2Fb", {}, "another folder"),
         ("/set", {"row_group_size_mb": float("nan")}, "row_group_size_mb"),
         ("/set", {"row_group_size_mb": float("inf")}, "row_group_size_mb"),
         ("/set", {"row_group_size_mb": "64"}, "row_group_size_mb"),

@@ -6,10 +6,12 @@ import math
 import os
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
+from urllib.parse import unquote
 
 import numpy as np
+import pyarrow.fs as pafs
 
 from tfpetastorm.errors import (
     DamagedDataError,
@@ -18,12 +20,31 @@ from tfpetastorm.errors import (
     OptionError,
     PetastormMetadataGenerationError,
     SchemaMismatchError,
+    describe,
 )
 from tfpetastorm.plan.numbers import whole_number
+from tfpetastorm.redaction import redact
 from tfpetastorm.schema.unischema import Unischema
-from tfpetastorm.spark.settings import hadoop_settings, parquet_settings, session_settings, sql_settings
-from tfpetastorm.stores.filesystem import Url, resolve
+from tfpetastorm.spark.overrides import hadoop_settings, is_connect, session_settings
+from tfpetastorm.spark.settings import parquet_settings, sql_settings
+from tfpetastorm.stores.filesystem import Location, Url, join, resolve
 from tfpetastorm.writing.adopt import adopt_files
+
+#: Names of the zone in which moments are what is stored.
+_UTC = (
+    "UTC",
+    "Etc/UTC",
+    "GMT",
+    "Etc/GMT",
+    "Z",
+    "Zulu",
+    "Etc/Zulu",
+    "UCT",
+    "Etc/UCT",
+    "+00:00",
+    "UTC+00:00",
+    "GMT+00:00",
+)
 
 
 @contextmanager
@@ -51,7 +72,11 @@ def materialize_dataset(
     Spark write `_metadata` too. filesystem, filesystem_factory: a `pyarrow.fs` or fsspec filesystem on which the
     metadata is written, or what makes one; Spark itself goes by the URL.
 
-    Raises PetastormMetadataGenerationError if what is there can't be read as the schema says, naming file and field.
+    If the folder holds no files because Spark wrote no rows, that is a dataset of no rows.
+
+    Raises OptionError for what can't be written so: sizes with Spark Connect, a URL that Spark takes for another
+    folder. Raises PetastormMetadataGenerationError if what is there can't be read as the schema says, naming file and
+    field, or folders are named by moments of another zone than UTC.
     """
     if not isinstance(schema, Unischema):
         raise OptionError(f"materialize_dataset takes a Unischema, not {type(schema).__name__}.")
@@ -63,14 +88,24 @@ def materialize_dataset(
             raise OptionError(f"row_group_size_mb is a number above 0, not {row_group_size_mb!r}.")
     if row_group_rows is not None:
         row_group_rows = whole_number("row_group_rows", row_group_rows, 1)
-    settings = parquet_settings(row_group_size_mb or None, row_group_rows, use_summary_metadata)
-    with hadoop_settings(spark, settings), session_settings(spark, sql_settings(schema)):
+    _check_quoting(os.fspath(dataset_url))
+    settings = parquet_settings(row_group_size_mb, row_group_rows, use_summary_metadata)
+    # Spark Connect can't be told any of these, and needs none if nothing was asked for.
+    asked = row_group_size_mb is not None or row_group_rows is not None or use_summary_metadata
+    hadoop = nullcontext() if is_connect(spark) and not asked else hadoop_settings(spark, settings)
+    with hadoop, session_settings(spark, sql_settings(schema)):
         yield
     if filesystem is None and filesystem_factory is not None:
         filesystem = filesystem_factory()
     location = resolve(dataset_url, filesystem, glob=False)
     try:
-        adopted = adopt_files(location, schema, keep_summary=use_summary_metadata)
+        adopted = adopt_files(
+            location,
+            schema,
+            keep_summary=use_summary_metadata,
+            empty=_was_written(location),
+            not_in_folders=_moved(spark, schema),
+        )
     except (DatasetError, DamagedDataError, SchemaMismatchError) as error:
         raise PetastormMetadataGenerationError(
             f"What lies at {location.url} can't be made a dataset of the schema {schema.schema_name!r}: {error} "
@@ -83,3 +118,34 @@ def materialize_dataset(
             DatasetWarning,
             stacklevel=3,
         )
+
+
+def _check_quoting(url: str) -> None:
+    path = url.partition("://")[2] if "://" in url else url.partition("file:")[2]
+    if unquote(path) != path:
+        raise OptionError(
+            describe(
+                "Spark would write to another folder than this URL means",
+                expected=f'{redact(url.replace(path, unquote(path)))}, as Spark takes "%" for itself',
+                found=redact(url),
+                remedy="Give that, or the path alone, here and to Spark.",
+            )
+        )
+
+
+def _was_written(location: Location) -> bool:
+    """Whether Spark has put down that it was there: of no rows it writes no file if they go to folders."""
+    place = join(location.paths[0], "_SUCCESS")
+    return bool(location.filesystem.get_file_info([place])[0].type == pafs.FileType.File)
+
+
+def _moved(spark: Any, schema: Unischema) -> dict[str, str]:
+    """Fields of moments, which Spark names folders by in the zone of its session, and what to do about it."""
+    zone = str(spark.conf.get("spark.sql.session.timeZone", "UTC"))
+    if zone in _UTC:
+        return {}
+    reason = (
+        f"Spark names folders by moments in the zone of its session, {zone}, and here they are in UTC. Before they are "
+        'written: spark.conf.set("spark.sql.session.timeZone", "UTC").'
+    )
+    return {field.name: reason for field in schema if field.kind == "datetime"}

@@ -1,14 +1,9 @@
-"""Spark's configuration, and Hadoop's in it, changed for a while and put back whatever happens."""
+"""What Spark, and Hadoop in it, are told while rows of a schema are written."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from typing import Any
-
 import numpy as np
 
-from tfpetastorm.errors import OptionError
 from tfpetastorm.schema.unischema import Unischema
 
 #: How many bytes Spark is to hand to a Python worker at once.
@@ -56,44 +51,3 @@ def sql_settings(schema: Unischema) -> dict[str, str]:
 
 def _array_bytes(shape: tuple[int | None, ...], itemsize: int) -> int:
     return int(np.prod([size or 1 for size in shape], dtype=np.int64)) * itemsize
-
-
-@contextmanager
-def session_settings(spark: Any, settings: Mapping[str, str]) -> Iterator[None]:
-    """These settings of the session within a `with` block, but for those that its user has set."""
-    mine = [name for name in settings if spark.conf.get(name, None) is None]
-    try:
-        for name in mine:
-            spark.conf.set(name, settings[name])
-        yield
-    finally:
-        for name in mine:
-            spark.conf.unset(name)
-
-
-@contextmanager
-def hadoop_settings(spark: Any, settings: Mapping[str, str]) -> Iterator[None]:
-    """These settings of the session's Hadoop configuration, within a `with` block.
-
-    Raises OptionError for a session of Spark Connect, which has no such configuration.
-    """
-    try:
-        configuration = spark.sparkContext._jsc.hadoopConfiguration()  # noqa: SLF001 - pyspark has no public way
-    except Exception as error:
-        if type(error).__module__.partition(".")[0] not in ("pyspark", "builtins"):
-            raise
-        raise OptionError(
-            "The session has no Hadoop configuration (Spark Connect has none). Give the writer "
-            '.option("parquet.block.size", bytes) and None for the sizes here.'
-        ) from None
-    before = {name: configuration.get(name) for name in settings}
-    try:
-        for name, value in settings.items():
-            configuration.set(name, value)
-        yield
-    finally:
-        for name, old in before.items():
-            if old is None:
-                configuration.unset(name)
-            else:
-                configuration.set(name, old)

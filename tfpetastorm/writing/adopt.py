@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import pyarrow as pa
 import pyarrow.fs as pafs
 
-from tfpetastorm.errors import DatasetError, OptionError, SchemaMismatchError
+from tfpetastorm.errors import DatasetError, OptionError, Place, SchemaMismatchError, describe
 from tfpetastorm.schema.petastorm_emit import can_express
 from tfpetastorm.schema.unischema import Unischema
 from tfpetastorm.storage.footers import Footer, read_footers
@@ -26,6 +27,7 @@ from tfpetastorm.storage.metadata import (
     dataset_pairs,
     read_common_metadata,
 )
+from tfpetastorm.storage.partitions import partition_keys
 from tfpetastorm.storage.sidecar import SIDECAR_NAME
 from tfpetastorm.storage.unify import check_file
 from tfpetastorm.stores.atomic import alone, replace_file
@@ -50,37 +52,51 @@ class Adopted:
     largest: int
 
 
-def adopt_files(location: Location, schema: Unischema, *, keep_summary: bool = False) -> Adopted:
+def adopt_files(
+    location: Location,
+    schema: Unischema,
+    *,
+    keep_summary: bool = False,
+    empty: bool = False,
+    not_in_folders: Mapping[str, str] = MappingProxyType({}),
+) -> Adopted:
     """Make all Parquet files in a folder a dataset of `schema`, by what their footers say.
 
     The new `_common_metadata` replaces an old one in one step, last; other keys that the old one has are kept, an index
-    of row groups is not. keep_summary: False deletes a `_metadata` of before, which the files have outgrown.
+    of row groups is not. keep_summary: False deletes a `_metadata` of before, which the files have outgrown. empty: a
+    folder without files is a dataset of no rows. not_in_folders: fields whose values names of folders do not tell
+    rightly, each with the reason and what to do.
 
     Raises DatasetError if there are no Parquet files, DamagedDataError if one can't be read, and SchemaMismatchError if
-    one does not hold the schema's fields; the old metadata is then still there.
+    one does not hold the schema's fields, or lies in other folders than the others; the old metadata is then still
+    there.
     """
     filesystem, root = location.filesystem, location.paths[0]
     files = _files(location)
     footers = [footer for footer in read_footers(filesystem, files) if footer is not None]
     arrow = [footer.metadata.schema.to_arrow_schema() for footer in footers]
-    if not files:
+    if not files and not empty:
         raise DatasetError(f"{location.url} holds no Parquet files, so there is nothing to describe.")
-    partitions = _partitions(files)
+    partitions = partition_keys(files)
+    for name in partitions:
+        if name in not_in_folders:
+            raise SchemaMismatchError(describe(not_in_folders[name], Place(file=files[0].name, field=name)))
     seen: list[pa.Schema] = []
     for file, columns in zip(files, arrow, strict=True):
         if columns not in seen:
             check_file(schema, columns, file, partitions)
             seen.append(columns)
-    unplaced = [field.name for field in schema if field.name not in partitions and field.name not in arrow[0].names]
+    stored = arrow[0].remove_metadata() if arrow else schema.as_arrow_schema()
+    unplaced = [field.name for field in schema if field.name not in partitions and field.name not in stored.names]
     if unplaced and not all(schema.fields[name].nullable for name in unplaced):
         raise SchemaMismatchError(f"{files[0].path} has no columns for {unplaced}.")
-    pairs = _kept_pairs(location, footers[0])
+    pairs = _kept_pairs(location, footers[0] if footers else None)
     listed = {
         file.name: ListedFile(footer.metadata.num_row_groups, footer.metadata.num_rows)
         for file, footer in zip(files, footers, strict=True)
     }
     pairs |= dataset_pairs(schema, listed, petastorm=not can_express(schema))
-    columns = pa.schema([column.remove_metadata() for column in arrow[0].remove_metadata()])
+    columns = pa.schema([column.remove_metadata() for column in stored])
     for name in (*_STALE, *(() if keep_summary else ("_metadata", "._metadata.crc"))):
         # Absent, mostly.
         with contextlib.suppress(*TROUBLE):
@@ -111,18 +127,14 @@ def _files(location: Location) -> list[DataFile]:
     return [data_file(by_name[name], name) for name in sorted(names)]
 
 
-def _partitions(files: Sequence[DataFile]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(name for file in files for name in file.partition))
-
-
-def _kept_pairs(location: Location, first: Footer) -> dict[bytes, bytes]:
+def _kept_pairs(location: Location, first: Footer | None) -> dict[bytes, bytes]:
     path = join(location.paths[0], COMMON_METADATA)
     kept: dict[bytes, bytes] = {}
     if location.filesystem.get_file_info([path])[0].type == pafs.FileType.File:
         kept = dict(read_common_metadata(location.filesystem, path).pairs)
     for key in (_INDEX_KEY, PETASTORM_UNISCHEMA_KEY, PETASTORM_FILES_KEY):
         kept.pop(key, None)
-    spark = (first.metadata.metadata or {}).get(SPARK_KEY)
+    spark = None if first is None else (first.metadata.metadata or {}).get(SPARK_KEY)
     return kept | ({SPARK_KEY: spark} if spark is not None else {})
 
 
