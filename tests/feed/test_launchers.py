@@ -21,6 +21,7 @@ LAUNCHERS = {
     "openmpi": {"OMPI_COMM_WORLD_RANK": "1", "OMPI_COMM_WORLD_SIZE": "3"},
     "mpich": {"PMI_RANK": "1", "PMI_SIZE": "3"},
     "tensorflow": {"TF_CONFIG": json.dumps(CLUSTER)},
+    "tensorflow under an MPI of its own": {"TF_CONFIG": json.dumps(CLUSTER), "PMI_RANK": "0", "PMI_SIZE": "1"},
 }
 
 
@@ -116,6 +117,26 @@ def test_nothing_is_said_where_no_launcher_names_others(
 ) -> None:
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        made(path)
+        made(path, cur_shard=1, shard_count=2)
+
+
+@pytest.mark.parametrize("made", [rows, batches])
+@pytest.mark.parametrize(
+    "config",
+    [
+        {**CLUSTER, "task": {"type": "worker", "index": 2}},
+        {**CLUSTER, "task": {"type": "worker", "index": -1}},
+        {"cluster": {"worker": "a:1"}, "task": {"type": "worker", "index": 0}},
+    ],
+    ids=["beyond", "below", "no list"],
+)
+def test_a_cluster_that_this_process_is_no_part_of_gives_no_advice(
+    made: Callable[..., None], config: dict[str, Any], path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TF_CONFIG", json.dumps(config))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         made(path)

@@ -40,18 +40,27 @@ def cluster_rank() -> tuple[int, int] | None:
         told = json.loads(os.environ.get("TF_CONFIG", "{}"))
         cluster, task = told["cluster"], told["task"]
         chiefs = [name for name in ("chief", "master") if cluster.get(name)]
-        size = len(chiefs) + len(cluster.get("worker", ()))
+        workers = cluster.get("worker", ())
         kind, index = task["type"], int(task["index"])
     except (ValueError, KeyError, TypeError, AttributeError):
         return None
+    # By address, or by index and address: a text would be counted by its letters.
+    if not isinstance(workers, (list, tuple, dict)):
+        return None
+    size = len(chiefs) + len(workers)
     if kind in chiefs:
         return 0, size
-    return (len(chiefs) + index, size) if kind == "worker" else None
+    return (len(chiefs) + index, size) if kind == "worker" and 0 <= index < len(workers) else None
 
 
 def launched_rank() -> tuple[int, int] | None:
-    """(rank, size) by whatever started this process; None where nothing says so."""
-    return mpi_rank() or cluster_rank()
+    """(rank, size) by whatever started this process; None where nothing says so.
+
+    A launcher of one process, which a machine's MPI may be for each worker of TF_CONFIG, does not know how many there
+    are.
+    """
+    launched = mpi_rank()
+    return launched if launched is not None and launched[1] != 1 else cluster_rank() or launched
 
 
 #: Whether who calls has looked already, so that one mistake is told once.
