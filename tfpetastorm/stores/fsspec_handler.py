@@ -17,6 +17,7 @@ import pyarrow.fs as pafs
 
 from tfpetastorm.redaction import scrub, secrets_of_options
 from tfpetastorm.stores.file_like import FileLike
+from tfpetastorm.stores.retrying import IGNORES_RANGES, TELLS_NO_SIZE
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -172,6 +173,16 @@ class _Ranges(FileLike):
         """The next `size` bytes, fewer at the end of the file."""
         stop = self._at + size if self._size is None else min(self._at + size, self._size)
         found = self._fetched(stop) if stop > self._at else b""
+        # Arrow copies whatever it is handed to where it has room for what it asked for.
+        most = stop - self._at
+        if self._at > 0 and self._size is None and 0 < len(found) < most:
+            # The end of the file, or else the whole of a short one.
+            most = self.known_size() - self._at
+        if len(found) > max(most, 0):
+            raise OSError(
+                f"the server {IGNORES_RANGES}: it sent {len(found)} bytes of {self._path} where {size} were asked for, "
+                f"from byte {self._at} on. Have it serve ranges, or read a local copy"
+            )
         self._at += len(found)
         return pa.py_buffer(found)
 
@@ -183,31 +194,36 @@ class _Ranges(FileLike):
             return bytes(self.fs.cat_file(self._path, start=self._at, end=stop))
         except Exception as error:
             # Stores refuse a range that begins at the end of the file.
-            if "range" in str(error).lower() and self._at >= self._known_size():
+            if "range" in str(error).lower() and self._at >= self.known_size():
                 return b""
             raise
 
     def read(self, size: int | None = -1) -> bytes:
         """The same as bytes; all that is left if size is negative."""
-        return bytes(self.read_buffer(self._known_size() - self._at if size is None or size < 0 else size))
+        return bytes(self.read_buffer(self.known_size() - self._at if size is None or size < 0 else size))
 
     @_clean
     def seek(self, offset: int, whence: int = 0) -> int:
         """Go to an offset from the start (0), from here (1) or from the end (2)."""
-        self._at = offset + (0 if whence == 0 else self._at if whence == 1 else self._known_size())
+        self._at = offset + (0 if whence == 0 else self._at if whence == 1 else self.known_size())
         return self._at
 
     def tell(self) -> int:
         """The offset of the next read."""
         return self._at
 
-    def _known_size(self) -> int:
+    @_clean
+    def known_size(self) -> int:
+        """The file's bytes. Once they are known, nothing beyond them is asked for."""
         if self._size is None:
             if self._file is not None:
                 self._size = self._file.seek(0, 2)
             else:
                 self.fs.invalidate_cache(self._path)
-                self._size = int(self.fs.info(self._path)["size"])
+                size = self.fs.info(self._path)["size"]
+                if size is None:
+                    raise OSError(f"the server {TELLS_NO_SIZE} of {self._path}. Read a local copy")
+                self._size = int(size)
         return self._size
 
     def close(self) -> None:
@@ -233,6 +249,9 @@ class _Stream(FileLike):
         wanted = sys.maxsize if size is None or size < 0 else size
         parts, have = [self._ahead], len(self._ahead)
         while have < wanted and not self._ended:
+            if self._step > _FIRST_STEP:
+                # A server that sends the whole file for every range would otherwise be read again and again.
+                self._file.known_size()
             asked = max(min(wanted - have, _LAST_STEP), self._step)
             part = self._file.read(asked)
             self._ended = len(part) < asked

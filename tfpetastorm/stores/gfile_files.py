@@ -22,6 +22,13 @@ class _File(FileLike):
         self._of = (scheme, path)
 
 
+def _at_most(size: int, found: bytes) -> bytes:
+    """What was read. Raises OSError if that is more than `size`, for which Arrow would have no room."""
+    if len(found) > size:
+        raise OSError(f"tf.io.gfile gave {len(found)} bytes where {size} were asked for")
+    return found
+
+
 class RangeFile(_File):
     """A file of `size` bytes, read in ranges.
 
@@ -49,7 +56,7 @@ class RangeFile(_File):
             # To go to the start would be another request.
             if self._at:
                 file.seek(self._at)
-            return bytes(file.read(size))
+            return _at_most(size, bytes(file.read(size)))
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         """Go to an offset from the start, from here or from the end."""
@@ -74,7 +81,7 @@ class StreamFile(_File):
     def read(self, size: int | None = -1) -> bytes:
         """The next `size` bytes, fewer at the end of the file; all that is left if size is negative."""
         wanted = self._left if size is None or size < 0 else min(size, self._left)
-        found = bytes(asked(*self._of, partial(self._file.read, wanted))) if wanted else b""
+        found = _at_most(wanted, bytes(asked(*self._of, partial(self._file.read, wanted)))) if wanted else b""
         self._left -= len(found)
         return found
 

@@ -23,6 +23,9 @@ _PATIENCE = 30.0
 
 #: Answers, and no failures: the caller knows what they mean.
 _ANSWERS = (FileNotFoundError, IsADirectoryError, NotADirectoryError, FileExistsError)
+#: Words of our own, for servers that files can't be read from in ranges: each try would cost the whole file again.
+IGNORES_RANGES = "ignores ranges"
+TELLS_NO_SIZE = "does not tell the size"
 _ABSENT_WORDS = ("NO_SUCH_KEY", "NO_SUCH_BUCKET", "RESOURCE_NOT_FOUND", "HTTP status 404")
 #: Refusals that the same request will meet again, where a client gives only words: pyarrow's names of S3's errors, and
 #: status codes.
@@ -40,6 +43,8 @@ _LASTING_WORDS = (
     # A bucket that is not there, and what clients refuse to ask at all.
     "allow_bucket_creation",
     "Parameter validation failed",
+    IGNORES_RANGES,
+    TELLS_NO_SIZE,
 )
 #: Packages whose exceptions are no `OSError`, but tell of a connection.
 _CLIENTS = {

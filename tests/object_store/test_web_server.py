@@ -1,0 +1,104 @@
+"""Datasets on web servers, by fsspec's http: servers differ in what they do, and say, as no store does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import fsspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from fsspec.implementations.memory import MemoryFileSystem
+
+import tfpetastorm as tps
+from tests.object_store.web_server import WebServer
+from tests.storage.helpers import ids_of
+from tfpetastorm.errors import StoreError
+from tfpetastorm.stores.filesystem import resolve
+
+
+@pytest.fixture
+def web(tmp_path: Path) -> Iterator[WebServer]:
+    with WebServer(tmp_path) as server:
+        yield server
+
+
+def put(web: WebServer, name: str, rows: int) -> None:
+    values = np.random.default_rng(0).integers(0, 2**60, rows)
+    pq.write_table(pa.table({"id": np.arange(rows), "value": values}), web.folder / name)
+
+
+def test_a_server_that_serves_ranges(web: WebServer) -> None:
+    put(web, "set.parquet", 100_000)
+    assert ids_of(web.url("set.parquet")) == list(range(100_000))
+    assert ("GET", 206) in web.log
+
+
+def test_a_server_that_ignores_ranges_is_told_of_at_once(web: WebServer) -> None:
+    """Arrow would copy the whole file to where it has room for a range."""
+    put(web, "set.parquet", 100_000)
+    web.ranges = False
+    size = (web.folder / "set.parquet").stat().st_size
+    with pytest.raises(StoreError, match=rf"ignores ranges: it sent {size} bytes .*set.parquet.* 65536 were asked"):
+        tps.open_dataset(web.url("set.parquet"))
+    assert web.log.count(("GET", 200)) == 1
+
+
+@pytest.mark.parametrize("size", [1, 700, 65536, 65537, 131_072])
+def test_no_reading_of_a_whole_file_for_a_range_is_taken_for_the_range(web: WebServer, size: int) -> None:
+    content = np.random.default_rng(0).bytes(size)
+    (web.folder / "file").write_bytes(content)
+    web.ranges = False
+    location = resolve(web.url("file"))
+    path = location.paths[0]
+    for start, wanted in ((0, size), (1, size + 5), (size // 2, size // 4), (size - 1, 10), (0, 1)):
+        with location.filesystem.open_input_file(path) as file:
+            said = ""
+            try:
+                found = file.read_at(wanted, start)
+            except OSError as error:
+                said = str(error)
+        assert "ignores ranges" in said or found == content[start : start + wanted]
+    with location.filesystem.open_input_stream(path) as stream:
+        assert stream.read() == content
+    with location.filesystem.open_input_stream(path) as stream:
+        if size <= 65536:
+            assert stream.read(10) + stream.read() == content
+        else:
+            with pytest.raises(OSError, match="ignores ranges"):
+                stream.read(10)
+
+
+def test_a_small_file_is_read_whole_from_a_server_that_ignores_ranges(web: WebServer) -> None:
+    (web.folder / "file").write_bytes(b"abc")
+    web.ranges = False
+    location = resolve(web.url("file"))
+    with location.filesystem.open_input_stream(location.paths[0]) as stream:
+        assert stream.read() == b"abc"
+
+
+def test_a_copy_made_first_needs_no_ranges(web: WebServer, tmp_path: Path) -> None:
+    put(web, "set.parquet", 100_000)
+    web.ranges = False
+    copied = fsspec.filesystem("simplecache", target_protocol="http", cache_storage=str(tmp_path / "copied"))
+    assert ids_of(web.url("set.parquet"), filesystem=copied) == list(range(100_000))
+
+
+class Generous(MemoryFileSystem):  # type: ignore[misc]
+    """A driver whose ranges are whole files."""
+
+    protocol = "generous"
+
+    def cat_file(self, path: str, start: int | None = None, end: int | None = None, **options: object) -> bytes:
+        return bytes(super().cat_file(path))
+
+
+def test_a_driver_that_gives_more_than_it_is_asked_for() -> None:
+    filesystem = Generous()
+    filesystem.pipe("/generous", bytes(1_000_000))
+    found = resolve("/generous", filesystem).filesystem
+    with found.open_input_file("/generous") as file, pytest.raises(OSError, match="ignores ranges: it sent 1000000"):
+        file.read_at(10, 5)
+    filesystem.rm("/generous")
