@@ -15,7 +15,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 import tfpetastorm as tps
 from tests.object_store.web_server import WebServer
 from tests.storage.helpers import ids_of
-from tfpetastorm.errors import StoreError
+from tfpetastorm.errors import DatasetNotFoundError, StoreError
 from tfpetastorm.stores.filesystem import resolve
 
 
@@ -102,3 +102,45 @@ def test_a_driver_that_gives_more_than_it_is_asked_for() -> None:
     with found.open_input_file("/generous") as file, pytest.raises(OSError, match="ignores ranges: it sent 1000000"):
         file.read_at(10, 5)
     filesystem.rm("/generous")
+
+
+@pytest.mark.parametrize("status", [503, 0])
+def test_a_server_in_trouble_is_no_missing_file(web: WebServer, status: int) -> None:
+    """fsspec's http says "there is no such file" for all that a server answers, and for none."""
+    for i in range(3):
+        put(web, f"part-{i}.parquet", 100)
+    urls = [web.url(f"part-{i}.parquet") for i in range(3)]
+    dataset = tps.make_dataset(urls, batch_size=100, on_error=tps.Skip(budget=1000), pool="inline", shuffle=False)
+    web.statuses = {"part-1": status}
+    says = f"HTTP status {status} " if status else "Server disconnected"
+    with pytest.raises(Exception, match=rf"tried 5 times: .*{says}.*part-1|part-1.*tried 5 times: .*{says}"):
+        list(dataset)
+    with pytest.raises(StoreError, match=f"tried 5 times: .*{says}"):
+        tps.open_dataset(urls)
+    web.statuses = {}
+    assert ids_of(urls) == 3 * list(range(100))
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_refusal_of_a_file_is_told_at_once(web: WebServer, status: int) -> None:
+    put(web, "set.parquet", 100)
+    web.statuses = {"set": status}
+    with pytest.raises(StoreError, match=f"HTTP status {status} "):
+        tps.open_dataset(web.url("set.parquet"))
+    assert web.log == [("HEAD", status), ("GET", status)]
+
+
+@pytest.mark.parametrize("status", [404, 410])
+def test_a_missing_file_is_just_that(web: WebServer, status: int) -> None:
+    web.statuses = {"set": status}
+    with pytest.raises(DatasetNotFoundError):
+        tps.open_dataset(web.url("set.parquet"))
+
+
+def test_a_signed_url_opens_its_file_and_no_other(web: WebServer) -> None:
+    put(web, "set.parquet", 100)
+    web.statuses = {"_common_metadata": 403}
+    assert ids_of(web.url("set.parquet?signature=abc")) == list(range(100))
+    web.statuses = {"_common_metadata": 503}
+    with pytest.raises(StoreError, match="_common_metadata"):
+        tps.open_dataset(web.url("set.parquet"))

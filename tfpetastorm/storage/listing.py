@@ -5,19 +5,28 @@ from __future__ import annotations
 import os
 import posixpath
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from urllib.parse import unquote
 
 import pyarrow as pa
 import pyarrow.fs as pafs
 
-from tfpetastorm.errors import DamagedDataError, DatasetError, DatasetNotFoundError, DatasetWarning, Place, describe
+from tfpetastorm.errors import (
+    DamagedDataError,
+    DatasetError,
+    DatasetNotFoundError,
+    DatasetWarning,
+    Place,
+    StoreError,
+    describe,
+)
 from tfpetastorm.storage.footers import OnBadFile
 from tfpetastorm.storage.inventory import DataFile
 from tfpetastorm.storage.metadata import COMMON_METADATA, CommonMetadata, ListedFile, read_common_metadata
 from tfpetastorm.storage.sidecar import SIDECAR_NAME
 from tfpetastorm.stores.filesystem import Location, is_local, join
+from tfpetastorm.stores.retrying import refused
 
 _SUFFIXES = (".parquet", ".parq", ".pq")
 #: What hive names the folder of a null.
@@ -82,18 +91,12 @@ def _one_folder(location: Location, root: str, on_bad_file: OnBadFile | None) ->
         _refuse_nested(by_name, location.url)
     candidates = [name for name in by_name if is_data_name(name)]
     problems: list[str] = []
-    if metadata is not None and not metadata.finished:
-        raise DatasetError(
-            describe(
-                "the dataset was never finished: its writer was interrupted, or is still at work",
-                Place(file=metadata.path),
-                remedy="Write it again; a DatasetWriter may take the folder as it is.",
-            )
-        )
+    if metadata is not None:
+        refuse_unfinished(metadata)
     if metadata is not None and metadata.files is not None:
-        names = _hold_against(metadata.files, by_name, root, on_bad_file)
+        names = hold_against(metadata.files, by_name, root, on_bad_file)
         extra = sorted(name for name in candidates if name not in metadata.files and parquet_like(name))
-        problems += _warn_of_unlisted(extra, metadata.path)
+        problems += warn_of_unlisted(extra, metadata.path)
         listed: Mapping[str, ListedFile] = metadata.files
     else:
         names = parquet_names(candidates)
@@ -104,6 +107,18 @@ def _one_folder(location: Location, root: str, on_bad_file: OnBadFile | None) ->
     files = tuple(data_file(by_name[name], name) for name in sorted(names))
     kept = (metadata,) if metadata is not None else ()
     return Listing(root, files, listed, kept, SIDECAR_NAME in by_name, tuple(problems))
+
+
+def refuse_unfinished(metadata: CommonMetadata) -> None:
+    """Raise `DatasetError` for a dataset that nobody ever committed."""
+    if not metadata.finished:
+        raise DatasetError(
+            describe(
+                "the dataset was never finished: its writer was interrupted, or is still at work",
+                Place(file=metadata.path),
+                remedy="Write it again; a DatasetWriter may take the folder as it is.",
+            )
+        )
 
 
 def refuse_loops(filesystem: pafs.FileSystem, paths: Iterable[str]) -> None:
@@ -131,9 +146,11 @@ def _refuse_nested(by_name: Mapping[str, pafs.FileInfo], url: str) -> None:
         )
 
 
-def _hold_against(
-    listed: Mapping[str, ListedFile], by_name: Mapping[str, pafs.FileInfo], root: str, on_bad_file: OnBadFile | None
+def hold_against(
+    listed: Iterable[str], by_name: Container[str], root: str, on_bad_file: OnBadFile | None = None
 ) -> list[str]:
+    """The files of a committed list, sorted. by_name: what is there; for the others `DamagedDataError` is raised, or
+    left to `on_bad_file`."""
     names = []
     for name in sorted(listed):
         if name in by_name:
@@ -152,7 +169,8 @@ def _hold_against(
     return names
 
 
-def _warn_of_unlisted(extra: list[str], path: str) -> list[str]:
+def warn_of_unlisted(extra: list[str], path: str) -> list[str]:
+    """Warn of Parquet files that the committed list at `path` leaves out, if there are any. What was said."""
     if not extra:
         return []
     shown = ", ".join(extra[:3]) + (f" and {len(extra) - 3} more" if len(extra) > 3 else "")
@@ -190,14 +208,26 @@ def _many(location: Location, infos: list[pafs.FileInfo], on_bad_file: OnBadFile
                 listed[name] = part.listed[file.name]
     if single:
         # Files picked out of a dataset keep its schema.
-        beside = filesystem.get_file_info([join(root, COMMON_METADATA)])[0]
-        if beside.type == pafs.FileType.File:
-            found = read_common_metadata(filesystem, beside.path)
+        beside = _beside(filesystem, join(root, COMMON_METADATA))
+        if beside:
+            found = read_common_metadata(filesystem, beside)
             metadata.append(found)
             names = {file.name for file in files}
             listed |= {name: counts for name, counts in (found.files or {}).items() if name in names}
     problems = tuple(problem for _, part in parts for problem in part.problems)
     return Listing(root, tuple(sorted(files, key=lambda file: file.name)), listed, tuple(metadata), False, problems)
+
+
+def _beside(filesystem: pafs.FileSystem, path: str) -> str | None:
+    """The path of a file that may lie beside others, if it is there."""
+    try:
+        info = filesystem.get_file_info([path])[0]
+    except StoreError as error:
+        # Who has a signed URL of a file is let at nothing else.
+        if refused(error):
+            return None
+        raise
+    return str(info.path) if info.type == pafs.FileType.File else None
 
 
 def _common_root(folders: list[str]) -> str:

@@ -36,6 +36,10 @@ _KINDS: tuple[type[Exception], ...] = (
     PermissionError,
     TimeoutError,
 )
+#: Classes, here or in a client, of errors that tell of a connection.
+_CONNECTIONS = frozenset({"ConnectionError", "ClientConnectionError", "TimeoutError", "Timeout"})
+#: What servers answer where there is nothing.
+_ABSENT = (404, 410)
 
 
 def _clean(method: _F) -> _F:
@@ -54,6 +58,9 @@ def _clean(method: _F) -> _F:
 
 
 def _without_secrets(error: Exception, fs: Any) -> Exception:
+    trouble = _trouble(error)
+    if trouble is not None:
+        error = trouble
     text = scrub(str(error), secrets_of_options((fs.storage_args, fs.storage_options)))
     own = type(error).__module__ == "builtins"
     if own and text == str(error) and error.__cause__ is None and error.__context__ is None:
@@ -65,6 +72,28 @@ def _without_secrets(error: Exception, fs: Any) -> Exception:
             raised: Exception = kind(text)
             return raised
     return OSError(text or type(error).__name__)
+
+
+def _trouble(error: BaseException) -> OSError | None:
+    """What a server failed at, where a driver gives that as an answer of the server's, or in its own words.
+
+    fsspec's http takes every failure for "there is no such file".
+    """
+    if isinstance(error, OSError) and not isinstance(error, FileNotFoundError) and not hasattr(error, "status"):
+        return None
+    cause: BaseException | None = error
+    while cause is not None:
+        status = getattr(cause, "status", None)
+        if isinstance(status, int) and not isinstance(status, bool):
+            absent = status in _ABSENT or status < 400
+            if absent:
+                return None
+            said = getattr(cause, "message", "") or "no reason given"
+            return OSError(f"HTTP status {status} ({said})" + ("" if error is cause else f": {error}"))
+        if isinstance(error, FileNotFoundError) and _CONNECTIONS & {one.__name__ for one in type(cause).__mro__}:
+            return OSError(f"{error}: {str(cause) or type(cause).__name__}")
+        cause = cause.__cause__ or (None if cause.__suppress_context__ else cause.__context__)
+    return None
 
 
 class FsspecHandler(pafs.FSSpecHandler):
@@ -88,7 +117,9 @@ class FsspecHandler(pafs.FSSpecHandler):
         self.fs.invalidate_cache(path)
         try:
             info = self.fs.info(path)
-        except FileNotFoundError:
+        except FileNotFoundError as error:
+            if _trouble(error) is not None:
+                raise
             return pafs.FileInfo(path, pafs.FileType.NotFound)
         return _file_info(path, info)
 
@@ -99,7 +130,9 @@ class FsspecHandler(pafs.FSSpecHandler):
         self.fs.invalidate_cache()
         try:
             found = self.fs.find(base, maxdepth=None if selector.recursive else 1, withdirs=True, detail=True)
-        except FileNotFoundError:
+        except FileNotFoundError as error:
+            if _trouble(error) is not None:
+                raise
             found = {}
         infos = [_file_info(path, info) for path, info in found.items() if path.strip("/") != base.strip("/")]
         if not infos:
@@ -194,7 +227,8 @@ class _Ranges(FileLike):
             return bytes(self.fs.cat_file(self._path, start=self._at, end=stop))
         except Exception as error:
             # Stores refuse a range that begins at the end of the file.
-            if "range" in str(error).lower() and self._at >= self.known_size():
+            refused = getattr(error, "status", None) == 416 or "range" in str(error).lower()
+            if refused and self._at >= self.known_size():
                 return b""
             raise
 

@@ -102,6 +102,11 @@ def retried(call: Callable[[], _T], what: str, place: Place) -> _T:
     raise AssertionError("unreachable")
 
 
+def refused(error: StoreError) -> bool:
+    """Whether a web server refused what was asked, of which it may hide so whether it is there."""
+    return any(word in str(error) for word in ("HTTP status 401", "HTTP status 403"))
+
+
 def _failed(what: str, place: Place, error: Exception) -> StoreError:
     remedy = "Check the address, the permissions and the network, and try again. No rows were left out."
     return StoreError(describe(f"{what}: {reason_of(error)}", place, remedy=remedy))
