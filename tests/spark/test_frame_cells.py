@@ -85,6 +85,11 @@ PIXELS = np.arange(12, dtype=np.uint8).reshape(2, 2, 3)
         # scalars
         (UnischemaField("x", np.uint8), pa.array([0, 255], pa.int64()), [0, 255]),
         (UnischemaField("x", np.int32), pa.array([3.0]), [3]),
+        (
+            UnischemaField("x", np.float64), pa.array([-(2**63), 2**53, 2**62, -3]),
+            [-(2.0**63), 2.0**53, 2.0**62, -3.0],
+        ),
+        (UnischemaField("x", np.float16), pa.array([127, -128], pa.int8()), np.float16([127, -128]).tolist()),
         (UnischemaField("x", np.float32, (), None, True), pa.array([0.1, None]), [np.float32(0.1), None]),
         (UnischemaField("x", np.uint64, (), None), pa.array([2**64 - 1], pa.decimal128(20, 0)), [2**64 - 1]),
         (
@@ -114,6 +119,11 @@ def test_values_of_other_types(field: UnischemaField, given: pa.Array, expected:
         (UnischemaField("x", np.int32), pa.array([1.0, 1.5]), r"row 1.*found 1\.5"),
         (UnischemaField("x", np.int64), pa.array([2.0**63]), "row 0.*int64"),
         (UnischemaField("x", np.float32, (2,), NPY), pa.array([[1.0, 1e300]]), "row 0.*found 1e"),
+        (UnischemaField("x", np.float32), pa.array([2**24, 2**24 + 1]), "row 1.*value of float32, found 16777217"),
+        (UnischemaField("x", np.float64), pa.array([2**53 + 1]), "row 0.*float64, found 9007199254740993"),
+        (UnischemaField("x", np.float64), pa.array([2**63 - 1]), "row 0.*found 9223372036854775807"),
+        (UnischemaField("x", np.float16, (2,), NPY), pa.array([[2048, 2049]]), "row 0.*float16, found 2049"),
+        (UnischemaField("x", np.float16), pa.array([-100_000]), "row 0.*float16, found -100000"),
         (UnischemaField("x", np.float32), pa.array([1.0, None]), "row 1.*not nullable"),
         (UnischemaField("x", np.int32), pa.array(["1"]), "values for int32, found string.*Cast it"),
         (UnischemaField("x", np.uint64), pa.array([-1], pa.decimal128(20, 0)), "uint64"),

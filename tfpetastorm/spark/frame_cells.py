@@ -168,10 +168,15 @@ def _converted(field: UnischemaField, column: Column) -> Column:
 
 
 def _lost(values: Array, made: Array) -> Array:
-    """bool, of the arrays' shape: which values are others after a cast. Floats may be rounded, not overflow."""
+    """bool, of the arrays' shape: which values are others after a cast. Floats may be rounded to narrower ones, as
+    `DatasetWriter` does, but not overflow; integers not even rounded."""
     old, new = values.dtype, made.dtype
+    if new.kind == "f" and old.kind == "f":
+        return np.asarray(np.isinf(made) & ~np.isinf(values))
     if new.kind == "f":
-        return np.asarray(np.isinf(made) & ~np.isinf(values) if old.kind == "f" else np.isinf(made))
+        # Past the largest integer the way back has no meaning.
+        past = np.isinf(made) | (made.astype(np.float64) >= float(np.iinfo(old).max) + 1.0)
+        return np.asarray(past | (np.where(past, 0, made).astype(old) != values))
     if new.kind == "M":
         return np.asarray((made.astype(old) != values) & ~np.isnat(values))
     # By values, not by the way back: -1 becomes 255 and again -1.
