@@ -347,6 +347,54 @@ def test_an_rdd_of_decoded_rows(spark: Any, sparks: Path) -> None:
     )
 
 
+def test_rows_of_an_rdd_are_those_of_make_reader(spark: Any, path: Path) -> None:
+    """Of every type, codec and shape, nulls included: the same types of Python and NumPy, dtypes and shapes."""
+    rows = dataset_as_rdd(path.as_uri(), spark).collect()
+    with tps.make_reader(path, shuffle_row_groups=False) as reader:
+        wanted = list(reader)
+    assert len(rows) == len(wanted) == ROWS
+    for row, want in zip(rows, wanted, strict=True):
+        assert row._fields == want._fields
+        for name in row._fields:
+            one, other = getattr(row, name), getattr(want, name)
+            assert type(one) is type(other), name
+            assert getattr(one, "dtype", None) == getattr(other, "dtype", None), name
+            np.testing.assert_equal(one, other, err_msg=name)
+    # Whoever gets a row in a worker may write to it.
+    assert dataset_as_rdd(path.as_uri(), spark, ["native", "image"]).map(_doubled).sum() > 0
+
+
+def _doubled(row: Any) -> int:
+    row.native[...] *= 2
+    row.image[...] //= 2
+    return int(row.native.sum()) + int(row.image.sum())
+
+
+def test_an_rdd_of_many_rows_keeps_their_order(spark: Any, tmp_path: Path) -> None:
+    schema = tps.Unischema("Many", [SCHEMA.id, SCHEMA.text])
+    with tps.DatasetWriter(tmp_path / "d", schema, row_group_rows=9_000) as writer:
+        writer.write_batch(
+            {"id": np.arange(20_000), "text": [None if i % 5 == 0 else f"t{i % 7}" for i in range(20_000)]}
+        )
+    rdd = dataset_as_rdd((tmp_path / "d").as_uri(), spark)
+    assert rdd.getNumPartitions() == 2
+    rows = [tuple(row) for row in rdd.collect()]
+    assert rows == [(i, None if i % 5 == 0 else f"t{i % 7}") for i in range(20_000)]
+
+
+def test_damage_reaches_the_driver_from_an_rdd(spark: Any, tmp_path: Path) -> None:
+    path = write(tmp_path / "d", tps.Unischema("S", [SCHEMA.id, SCHEMA.vector]), 8)
+    [file] = path.glob("*.parquet")
+    table = pq.read_table(file)
+    cells = table["vector"].to_pylist()
+    cells[7] = b"no array"
+    pq.write_table(
+        table.set_column(1, table.schema.field("vector"), pa.array(cells, pa.binary())), file, row_group_size=7
+    )
+    with pytest.raises(Exception, match=rf"field 'vector', file {file}, row group 1, row 0\)"):
+        dataset_as_rdd(path.as_uri(), spark).collect()
+
+
 def test_columns_that_files_have_gained(spark: Any, tmp_path: Path) -> None:
     pq.write_table(pa.table({"a": [1]}), tmp_path / "1.parquet")
     pq.write_table(pa.table({"a": [2], "b": ["x"]}), tmp_path / "2.parquet")

@@ -10,33 +10,18 @@ import numpy as np
 import pyarrow as pa
 
 from tfpetastorm.errors import Place, SchemaError, describe
-from tfpetastorm.feed.options import specify
 from tfpetastorm.plan.numbers import whole_number
-from tfpetastorm.plan.tasks import ReadTask, TaskTable, slice_row_groups
-from tfpetastorm.read.cost import row_bytes
-from tfpetastorm.read.nulls import Nulls
-from tfpetastorm.read.spec import ReadSpec
-from tfpetastorm.read.task import TaskReader
 from tfpetastorm.schema.codecs import decode_column
 from tfpetastorm.schema.codecs.base import Codec, bad_cell_error
-from tfpetastorm.schema.columns import Array, Column
+from tfpetastorm.schema.columns import Columns
 from tfpetastorm.schema.field import UnischemaField
 from tfpetastorm.schema.spark_types import spark_types
 from tfpetastorm.schema.unischema import Unischema
 from tfpetastorm.spark.decoded_arrow import decoded_type, spark_type_of, to_arrow
+from tfpetastorm.spark.reading import BATCH_BYTES, Reading, Steps
 from tfpetastorm.spark.stored_frame import quoted
 from tfpetastorm.storage.dataset import StoredDataset
 from tfpetastorm.storage.opening import open_dataset
-from tfpetastorm.storage.statistics import prune
-
-#: Arrow batches that go from Python to Spark have about this many bytes at most, whatever the rows are.
-BATCH_BYTES = 32 * 2**20
-#: Decoded bytes that one task of Spark reads where there are enough of them; as many as Spark makes of files.
-_PARTITION_BYTES = 128 * 2**20
-#: Rows of open shapes may be of any size once they are decoded: so many are tried first, and then at most so many times
-#: more from one try to the next.
-_FIRST_ROWS = 4
-_GROWTH = 8
 
 
 def dataset_as_dataframe(
@@ -72,28 +57,12 @@ def dataset_as_dataframe(
     if not isinstance(stored, StoredDataset):
         stored = open_dataset(dataset_url, filesystem=filesystem, codecs=codecs)
     batch_bytes = whole_number("batch_bytes", batch_bytes, 1)
-    spec, _ = specify(
-        stored,
-        schema_fields,
-        (),
-        where=where,
-        split=None,
-        transform=None,
-        nulls=Nulls.KEEP,
-        skip=None,
-        ngram=None,
-    )
-    columns, schema = _schemas(spec.output)
-    tasks, costs = _tasks(stored, spec, batch_bytes)
-    if not len(tasks):
+    reading = Reading.of(stored, schema_fields, where, batch_bytes)
+    columns, schema = _schemas(reading.spec.output)
+    if not len(reading.tasks):
         return spark.createDataFrame([], schema)
-    if partitions is None:
-        total = int(((tasks.stop - tasks.start) * costs[tasks.row_group]).sum())
-        partitions = max(_parallelism(spark), -(-total // _PARTITION_BYTES))
-    count = min(whole_number("partitions", partitions, 1), len(tasks))
-    # Contiguous ranges of tasks, so that rows keep their order.
-    numbers = spark.range(0, len(tasks), 1, count)
-    return numbers.mapInArrow(_ReadTasks(spec, tasks, costs, columns, batch_bytes), schema)
+    numbers = spark.range(0, len(reading.tasks), 1, reading.partitions(spark, partitions))
+    return numbers.mapInArrow(_ReadTasks(reading, columns), schema)
 
 
 def decode_frame(
@@ -130,60 +99,24 @@ def _schemas(fields: Sequence[UnischemaField]) -> tuple[pa.Schema, Any]:
     )
 
 
-def _tasks(stored: StoredDataset, spec: ReadSpec, batch_bytes: int) -> tuple[TaskTable, Array]:
-    """The read tasks, none much larger than `batch_bytes`, and float64 `[row groups]`, what a row of each costs."""
-    keep = np.ones(len(stored.inventory.row_group_rows), bool)
-    if spec.where is not None and spec.where.pruning is not None:
-        keep &= prune(stored, spec.where.pruning)
-    costs = row_bytes(spec.read_fields, stored.inventory, stored.column_paths, stored.file_metadata)
-    return slice_row_groups(stored.inventory.row_group_rows, keep, costs, batch_bytes), costs
-
-
-def _parallelism(spark: Any) -> int:
-    """How many tasks Spark runs at once; Spark Connect does not tell."""
-    try:
-        return int(spark.sparkContext.defaultParallelism)
-    except Exception as error:
-        if type(error).__module__.partition(".")[0] not in ("pyspark", "builtins"):
-            raise
-        return int(spark.conf.get("spark.sql.shuffle.partitions"))
-
-
 # ---------------------------------------------------------------------- on Spark's workers
 
 
 @dataclass(frozen=True, eq=False)
 class _ReadTasks:
-    """For `mapInArrow`: batches of numbers of read tasks in, their decoded rows out.
+    """For `mapInArrow`: batches of numbers of read tasks in, their decoded rows out."""
 
-    costs: float64 `[row groups]`, what a row is expected to cost.
-    """
-
-    spec: ReadSpec
-    tasks: TaskTable
-    costs: Array
+    reading: Reading
     columns: pa.Schema
-    batch_bytes: int
 
     def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        reader = TaskReader(self.spec)
-        steps = _Steps(self.batch_bytes)
-        try:
-            for batch in batches:
-                for number in batch.column(0).to_pylist():
-                    task = self.tasks.task(number)
-                    start, cost = task.start, float(self.costs[task.row_group])
-                    while start < task.stop:
-                        stop = min(task.stop, start + steps.rows(cost))
-                        result = reader.run(ReadTask(task.row_group, start, stop))
-                        place = self.spec.source.place(task.row_group, start)
-                        whole = _batch(self.spec.output, result.columns, self.columns, place)
-                        steps.took(stop - start, whole)
-                        start = stop
-                        del result
-                        yield from _pieces(whole, self.batch_bytes)
-        finally:
-            reader.close()
+        numbers = (number for batch in batches for number in batch.column(0).to_pylist())
+        for whole in self.reading.parts(numbers, self._made):
+            yield from _pieces(whole, self.reading.batch_bytes)
+
+    def _made(self, columns: Columns, place: Place) -> tuple[pa.RecordBatch, int, int]:
+        made = _batch(self.reading.spec.output, columns, self.columns, place)
+        return made, made.num_rows, made.nbytes
 
 
 @dataclass(frozen=True, eq=False)
@@ -195,39 +128,21 @@ class _DecodeBatches:
     batch_bytes: int
 
     def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        steps = _Steps(self.batch_bytes)
+        steps = Steps(self.batch_bytes)
         for batch in batches:
             start = 0
             while start < batch.num_rows:
                 encoded = batch.slice(start, steps.rows(batch.nbytes / batch.num_rows))
                 whole = _batch(self.fields, self._decoded(encoded), self.columns, None)
-                steps.took(encoded.num_rows, whole)
+                steps.took(encoded.num_rows, whole.num_rows, whole.nbytes)
                 start += encoded.num_rows
                 yield from _pieces(whole, self.batch_bytes)
 
-    def _decoded(self, batch: pa.RecordBatch) -> dict[str, Column]:
+    def _decoded(self, batch: pa.RecordBatch) -> Columns:
         return {
             field.name: decode_column(field, _unsigned(field, batch.column(i)), _Raise(field.name))
             for i, field in enumerate(self.fields)
         }
-
-
-class _Steps:
-    """How many rows to decode at once so that they take about `most` bytes, by what those before took."""
-
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._limit = _FIRST_ROWS
-        self._row_bytes = 1.0
-
-    def rows(self, least_bytes: float) -> int:
-        """least_bytes: what one of the next rows takes at least, as far as is known."""
-        return max(1, min(self._limit, int(self._most / max(self._row_bytes, least_bytes))))
-
-    def took(self, rows: int, decoded: pa.RecordBatch) -> None:
-        """So many rows were decoded, of which these came out."""
-        self._row_bytes = max(self._row_bytes, decoded.nbytes / max(1, decoded.num_rows))
-        self._limit = max(self._limit, _GROWTH * rows)
 
 
 def _unsigned(field: UnischemaField, array: pa.Array) -> pa.Array:
@@ -244,7 +159,7 @@ class _Raise:
 
 
 def _batch(
-    fields: Sequence[UnischemaField], columns: dict[str, Column], schema: pa.Schema, place: Place | None
+    fields: Sequence[UnischemaField], columns: Columns, schema: pa.Schema, place: Place | None
 ) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays([to_arrow(field, columns[field.name], place) for field in fields], schema=schema)
 

@@ -2,45 +2,86 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
-from tfpetastorm.schema.petastorm_fields import decode_row
+import numpy as np
+
+from tfpetastorm.errors import Place
+from tfpetastorm.read.ops import take
+from tfpetastorm.read.result import arrays_of
+from tfpetastorm.schema.columns import Columns, Text
+from tfpetastorm.schema.field import UnischemaField
+from tfpetastorm.schema.rows import cells_of
 from tfpetastorm.schema.unischema import Unischema
-from tfpetastorm.spark.stored_frame import stored_columns
+from tfpetastorm.spark.reading import Reading
+from tfpetastorm.storage.opening import open_dataset
+
+#: Rows made at once: about so many bytes of them, and no more than this: as objects of Python they take far more.
+_CHUNK_BYTES = 1 << 20
+_CHUNK_ROWS = 4096
 
 
 def dataset_as_rdd(
     dataset_url: str, spark_session: Any, schema_fields: Iterable[Any] | None = None, hdfs_driver: str | None = None
 ) -> Any:
-    """The rows of a dataset, decoded, as an RDD of namedtuples of its schema. Spark reads the files that belong to it.
+    """The rows of a dataset, decoded, as an RDD of namedtuples of its schema, in stored order: the very values that
+    `make_reader` gives. Row groups are read on Spark's workers by us and not by Spark, and only listed files.
 
-    dataset_url: a URL that both pyarrow and Spark know. schema_fields: names, regular expressions or fields; all unless
-    told. hdfs_driver: dropped, with a DeprecationWarning.
+    dataset_url: a URL that Spark's workers see too. schema_fields: names, regular expressions or
+    fields; all unless told. hdfs_driver: dropped, with a DeprecationWarning.
 
-    Raises what `open_dataset` raises, SchemaError for an unknown field.
+    Raises what `open_dataset` raises, SchemaError for an unknown field, OptionError for what can't work. Damaged data
+    reaches the driver as an error of Spark that has our message, naming file, row group, row and field.
     """
     if hdfs_driver is not None:
-        reason = "hdfs_driver has no effect: Spark reads the files, by its own means."
+        reason = "hdfs_driver has no effect: pyarrow finds libhdfs by itself."
         warnings.warn(reason, DeprecationWarning, stacklevel=2)
-    frame, schema = stored_columns(spark_session, str(dataset_url), schema_fields)
-    zoned = [field.name for field in frame.schema.fields if field.dataType.typeName() == "timestamp"]
-    return frame.rdd.map(_Decode(schema, zoned))
+    stored = open_dataset(str(dataset_url))
+    schema = stored.schema if schema_fields is None else stored.schema.create_schema_view(schema_fields)
+    reading = Reading.of(stored, list(schema))
+    # Sent by numbers: what a task reads goes to the workers once, with the function.
+    numbers = spark_session.sparkContext.parallelize(range(len(reading.tasks)), reading.partitions(spark_session))
+    return numbers.mapPartitions(_ReadRows(reading, schema))
 
 
-class _Decode:
-    """Sent to Spark's workers: a row of cells in, a namedtuple out."""
+@dataclass(frozen=True, eq=False)
+class _ReadRows:
+    """Sent to Spark's workers: numbers of read tasks in, their rows out."""
 
-    def __init__(self, schema: Unischema, zoned: Sequence[str]) -> None:
-        self._schema = schema
-        self._zoned = zoned
+    reading: Reading
+    schema: Unischema
 
-    def __call__(self, row: Any) -> Any:
-        cells = row.asDict()
-        for name in self._zoned:
-            # Spark's are of the worker's own zone, without saying so.
-            cells[name] = cells[name] and cells[name].astimezone(dt.timezone.utc)
-        decoded = decode_row(cells, self._schema)
-        return self._schema.namedtuple_type()._make(decoded[name] for name in self._schema.fields)
+    def __call__(self, numbers: Iterable[int]) -> Iterator[Any]:
+        for columns in self.reading.parts(numbers, _measured):
+            yield from self._rows(columns)
+
+    def _rows(self, columns: Columns) -> Iterator[Any]:
+        kind = self.schema.namedtuple_type()
+        _, rows, size = _measured(columns)
+        step = min(_CHUNK_ROWS, max(1, rows * _CHUNK_BYTES // max(1, size)))
+        # A dictionary's entries become objects once, not once a chunk.
+        whole = {field.name: cells_of(field, columns[field.name]) for field in self.schema if _coded(columns, field)}
+        for start in range(0, rows, step):
+            stop = min(rows, start + step)
+            # Taken out, for cells to be writable and a row that is kept not to keep all others.
+            index = np.arange(start, stop)
+            cells = [
+                whole[field.name][start:stop]
+                if field.name in whole
+                else cells_of(field, take(columns[field.name], index))
+                for field in self.schema
+            ]
+            yield from map(kind._make, zip(*cells, strict=True))
+
+
+def _coded(columns: Columns, field: UnischemaField) -> bool:
+    values = columns[field.name].values
+    return not field.shape and isinstance(values, Text) and values.codes is not None
+
+
+def _measured(columns: Columns, place: Place | None = None) -> tuple[Columns, int, int]:
+    rows = next(iter(columns.values())).rows
+    return columns, rows, sum(array.nbytes for column in columns.values() for array in arrays_of(column))
