@@ -15,7 +15,9 @@ from fsspec.implementations.memory import MemoryFileSystem
 import tfpetastorm as tps
 from tests.object_store.web_server import WebServer
 from tests.storage.helpers import ids_of
+from tfpetastorm.cli import main
 from tfpetastorm.errors import DatasetNotFoundError, StoreError
+from tfpetastorm.storage.listing import list_dataset
 from tfpetastorm.stores.filesystem import resolve
 
 
@@ -144,3 +146,39 @@ def test_a_signed_url_opens_its_file_and_no_other(web: WebServer) -> None:
     web.statuses = {"_common_metadata": 503}
     with pytest.raises(StoreError, match="_common_metadata"):
         tps.open_dataset(web.url("set.parquet"))
+
+
+@pytest.mark.parametrize(
+    ("userinfo", "query"),
+    [("user:PassWord77", ""), ("", "?X-Sig=PassWord77"), ("user:PassWord77", "?X-Sig=a/PassWord77&b=Pass/Word77")],
+)
+def test_a_dataset_tells_no_credentials_of_its_url_and_stores_none(
+    web: WebServer, tmp_path: Path, capsys: pytest.CaptureFixture[str], userinfo: str, query: str
+) -> None:
+    """fsspec's http knows a file by its whole URL."""
+    put(web, "set.parquet", 100)
+    url = web.url("set.parquet" + query, userinfo)
+    dataset = tps.open_dataset(url)
+    location = resolve(url)
+    assert dataset.root == web.url("", userinfo).rstrip("/")
+    assert [file.name for file in dataset.files] == ["set.parquet"]
+    assert (dataset.schema.schema_name, list(dataset.schema.fields)) == ("Parquet", ["id", "value"])
+    shown = [dataset, dataset.files, dataset.inventory, dataset.row_groups[0], location, list_dataset(location)]
+    told = repr(shown) + str(dataset)
+    for command in ("info", "head"):
+        main([command, url])
+    assert main(["copy", url, str(tmp_path / "copy")]) == 0
+    told += "".join(capsys.readouterr())
+    stored = b"".join(path.read_bytes() for path in (tmp_path / "copy").iterdir())
+    for secret in ("PassWord77", "Word77", "user:"):
+        assert secret not in told
+        assert secret.encode() not in stored
+
+
+def test_files_whose_urls_differ_in_their_queries_are_different(web: WebServer) -> None:
+    put(web, "set.parquet", 5)
+    urls = [web.url(f"set.parquet?which=secret-{name}") for name in "ab"]
+    dataset = tps.open_dataset(urls)
+    assert ids_of(urls) == [*range(5), *range(5)]
+    assert len({file.name for file in dataset.files}) == 2
+    assert "secret" not in repr(dataset)

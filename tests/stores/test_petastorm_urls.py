@@ -49,6 +49,15 @@ def test_options_go_to_fsspec() -> None:
     assert "secret" not in str(caught.value)
 
 
+def test_a_factory_shows_no_credentials() -> None:
+    options = {"key": "KEYKEY", "secret": "TOPSECRET"}
+    found = FilesystemResolver("s3://KEYKEY:TOPSECRET@bucket/a", storage_options=options)
+    shown = repr(found.filesystem_factory()) + repr(found)
+    assert "bucket/a" in shown
+    assert "KEYKEY" not in shown
+    assert "TOPSECRET" not in shown
+
+
 @pytest.mark.parametrize("url", ["/abs/path", urlparse("unknown://foo/bar"), "s3:///foo/bar", urlparse("gcs:///foo")])
 def test_what_is_no_url(url: Any) -> None:
     with pytest.raises(ValueError):

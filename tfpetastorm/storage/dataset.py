@@ -15,6 +15,7 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from tfpetastorm.errors import OptionError
+from tfpetastorm.redaction import redact
 from tfpetastorm.schema.columns import Array
 from tfpetastorm.schema.unischema import Unischema
 from tfpetastorm.storage.footers import Footer
@@ -107,6 +108,13 @@ class StoredDataset:
     partition_fields: Mapping[str, tuple[Any, ...]] = field(repr=False)
     metadata_problems: tuple[str, ...] = ()
     sidecar: str = "auto"
+
+    def __repr__(self) -> str:
+        # Web servers' filesystems know a dataset by a URL, with all that is in it.
+        facts = f"kind={self.kind!r}, schema={self.schema!r}, inventory={self.inventory!r}"
+        problems = f"metadata_problems={self.metadata_problems!r}, sidecar={self.sidecar!r}"
+        where = f"filesystem={self.filesystem!r}, root={redact(self.root)!r}"
+        return f"StoredDataset(url={self.url!r}, {where}, {facts}, {problems})"
 
     @property
     def files(self) -> tuple[DataFile, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from tfpetastorm.redaction import redact
 from tfpetastorm.schema.columns import Array
 
 
@@ -12,7 +13,8 @@ from tfpetastorm.schema.columns import Array
 class DataFile:
     """One Parquet file of a dataset.
 
-    path: the path as its filesystem knows it. name: relative to the dataset's root, "/" between folders.
+    path: the path as its filesystem knows it. name: relative to the dataset's root, "/" between folders; of a URL
+    without its query.
     size: bytes. mtime_ns: when last modified, nanoseconds since 1970, or -1 where the store can't tell.
     partition: the hive partition values its folders name (`key=value`), unquoted; None for hive's null.
     """
@@ -22,6 +24,11 @@ class DataFile:
     size: int
     mtime_ns: int
     partition: Mapping[str, str | None] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        # Web servers' filesystems know a file by its whole URL.
+        facts = f"size={self.size}, mtime_ns={self.mtime_ns}, partition={dict(self.partition)!r}"
+        return f"DataFile(path={redact(self.path)!r}, name={self.name!r}, {facts})"
 
 
 @dataclass(frozen=True, eq=False)

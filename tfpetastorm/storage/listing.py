@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import posixpath
 import warnings
@@ -42,7 +43,7 @@ class Listing:
     problems: what a user should know of, in words.
     """
 
-    root: str
+    root: str = field(repr=False)
     files: tuple[DataFile, ...]
     listed: Mapping[str, ListedFile] = field(default_factory=dict)
     metadata: tuple[CommonMetadata, ...] = ()
@@ -196,8 +197,10 @@ def _many(location: Location, infos: list[pafs.FileInfo], on_bad_file: OnBadFile
         else:
             single.append(info)
     paths = [info.path for info in single] + [join(folder, file.name) for folder, part in parts for file in part.files]
-    root = _common_root([posixpath.dirname(path) for path in paths] or [folder for folder, _ in parts])
-    files = [data_file(info, _relative(info.path, root)) for info in single]
+    root = _common_root([posixpath.dirname(_bare(path)) for path in paths] or [folder for folder, _ in parts])
+    files = [
+        data_file(info, name) for info, name in zip(single, _names([info.path for info in single], root), strict=True)
+    ]
     metadata = [found for _, part in parts for found in part.metadata]
     listed: dict[str, ListedFile] = {}
     for _, part in parts:
@@ -228,6 +231,22 @@ def _beside(filesystem: pafs.FileSystem, path: str) -> str | None:
             return None
         raise
     return str(info.path) if info.type == pafs.FileType.File else None
+
+
+def _bare(path: str) -> str:
+    """A path; if it is a URL, without its query: that may hold slashes, and a signature that nobody should see."""
+    return path.partition("?")[0] if "://" in path else path
+
+
+def _names(paths: list[str], root: str) -> list[str]:
+    """The names of files. Those of URLs that differ in their queries alone end in what can't be undone."""
+    names = [_relative(_bare(path), root) for path in paths]
+    if len(set(names)) == len(names):
+        return names
+    return [
+        name if path == _bare(path) else f"{name}?{hashlib.sha256(path.partition('?')[2].encode()).hexdigest()[:16]}"
+        for name, path in zip(names, paths, strict=True)
+    ]
 
 
 def _common_root(folders: list[str]) -> str:

@@ -50,7 +50,7 @@ class CommonMetadata:
     file holds no list. finished: False if the dataset's first writer never committed. columns: its Parquet columns.
     """
 
-    path: str
+    path: str = field(repr=False)
     pairs: Mapping[bytes, bytes] = field(default_factory=dict)
     files: Mapping[str, ListedFile] | None = None
     finished: bool = True

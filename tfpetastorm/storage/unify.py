@@ -10,6 +10,7 @@ from typing import Any, Literal
 import pyarrow as pa
 
 from tfpetastorm.errors import DatasetError, Place, SchemaMismatchError, TfpetastormError, describe
+from tfpetastorm.redaction import redact
 from tfpetastorm.schema.arrow import check_stored, infer_schema
 from tfpetastorm.schema.codecs.base import Codec
 from tfpetastorm.schema.petastorm_format import read_pickled_schema
@@ -134,6 +135,13 @@ def check_file(schema: Unischema, arrow: pa.Schema, file: DataFile, partitions: 
     check_stored(schema, arrow, file.path)
 
 
+def _schema_name(root: str) -> str:
+    """The name of the folder that files lie in. Of a URL never its host, nor the user and the query: it is stored."""
+    if "://" in root:
+        root = redact(root).partition("://")[2].partition("?")[0].partition("/")[2]
+    return posixpath.basename(root) or "Parquet"
+
+
 def _inferred(
     listing: Listing,
     files: Sequence[DataFile],
@@ -146,7 +154,7 @@ def _inferred(
     common = reconcile({files[index.index(i)].path: arrow for i, arrow in enumerate(distinct)})
     names = [name for name in partition_keys(files) if not all(name in arrow.names for arrow in distinct)]
     columns = pa.schema([column for column in common if column.name not in names])
-    found = infer_schema(columns, posixpath.basename(listing.root) or "Parquet", unmapped)
+    found = infer_schema(columns, _schema_name(listing.root), unmapped)
     partitions = [infer_partition_field(name, files) for name in names]
     return Unified(
         "parquet",

@@ -12,7 +12,7 @@ import os
 import posixpath
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 from urllib.parse import unquote
 
@@ -64,7 +64,7 @@ class Location:
     """
 
     filesystem: pafs.FileSystem
-    paths: tuple[str, ...]
+    paths: tuple[str, ...] = field(repr=False)
     url: str
     many: bool = False
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import Any
 from urllib.parse import ParseResult, urlparse
 
@@ -61,7 +60,7 @@ class FilesystemResolver:
         if parsed.scheme != "file" and not parsed.netloc:
             raise OptionError(f"{shown!r} names no bucket: such URLs have the form {parsed.scheme}://bucket/path.")
         self._parsed = parsed
-        self._open = partial(_filesystem, parsed.geturl(), storage_options)
+        self._open = _Opener(parsed.geturl(), storage_options)
         self._filesystem: Any = None
         if parsed.scheme != "file":
             _check_scheme(parsed.scheme)
@@ -88,9 +87,19 @@ class FilesystemResolver:
         raise RuntimeError("A FilesystemResolver holds an open filesystem. Pickle its filesystem_factory() instead.")
 
 
-def _filesystem(url: str, storage_options: Mapping[str, Any] | None) -> Any:
-    given = filesystem_of(url, storage_options)
-    return resolve(url, glob=False).filesystem if given is None else given
+class _Opener:
+    """Opens a filesystem. Can be pickled, and shows nothing of what it needs for that."""
+
+    def __init__(self, url: str, storage_options: Mapping[str, Any] | None) -> None:
+        self._url = url
+        self._options = storage_options
+
+    def __call__(self) -> Any:
+        given = filesystem_of(self._url, self._options)
+        return resolve(self._url, glob=False).filesystem if given is None else given
+
+    def __repr__(self) -> str:
+        return f"<opens the filesystem of {redact(self._url)}>"
 
 
 def _check_scheme(scheme: str) -> None:
