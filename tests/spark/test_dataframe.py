@@ -395,6 +395,39 @@ def test_damage_reaches_the_driver_from_an_rdd(spark: Any, tmp_path: Path) -> No
         dataset_as_rdd(path.as_uri(), spark).collect()
 
 
+# ---------------------------------------------------------------- no rows, and odd names
+
+
+def test_names_with_dots_and_quotes(spark: Any, tmp_path: Path) -> None:
+    names = ["a.b", "`c`.d", "a"]
+    schema = tps.Unischema(
+        "Dotted",
+        [
+            tps.UnischemaField("a.b", np.int64),
+            tps.UnischemaField("`c`.d", np.float32, (2,), tps.NdarrayCodec()),
+            tps.UnischemaField("a", np.str_, nullable=True),
+        ],
+    )
+    frame = spark.sql("select id as `a.b`, array(cast(id as float), 0.5F) as ```c``.d` from range(3)")
+    encoded = encode_frame(frame, schema)
+    assert encoded.columns == names
+    wanted = [(0, [0.0, 0.5], None), (1, [1.0, 0.5], None), (2, [2.0, 0.5], None)]
+    decoded = decode_frame(encoded, schema)
+    assert decoded.columns == names
+    assert sorted(map(tuple, decoded.collect())) == wanted
+    # A function is given them by their own names.
+    made = encode_frame(frame, schema, lambda given: {name: list(given[name]) for name in ("a.b", "`c`.d")})
+    assert sorted(map(tuple, decode_frame(made, schema).collect())) == wanted
+
+
+def test_members_of_structs_are_decoded(spark: Any, tmp_path: Path) -> None:
+    pq.write_table(pa.table({"s": [{"x": 1, "y": "a"}, None]}), tmp_path / "plain.parquet")
+    schema = tps.open_dataset(tmp_path).schema
+    decoded = decode_frame(stored_dataframe(spark, tmp_path.as_uri()), schema)
+    assert decoded.columns == ["s.x", "s.y"]
+    assert list(map(tuple, decoded.collect())) == [(1, "a"), (None, None)]
+
+
 def test_columns_that_files_have_gained(spark: Any, tmp_path: Path) -> None:
     pq.write_table(pa.table({"a": [1]}), tmp_path / "1.parquet")
     pq.write_table(pa.table({"a": [2], "b": ["x"]}), tmp_path / "2.parquet")

@@ -86,7 +86,8 @@ def decode_frame(
         )
     batch_bytes = whole_number("batch_bytes", batch_bytes, 1)
     columns, made = _schemas(fields)
-    chosen = frame.select(*(quoted(field.name) for field in fields))
+    # Spark looks up what it hands over by name, and takes a dot for a member of a struct.
+    chosen = frame.select(*(quoted(field.name).alias(f"c{i}") for i, field in enumerate(fields)))
     return chosen.mapInArrow(_DecodeBatches(fields, columns, batch_bytes), made)
 
 

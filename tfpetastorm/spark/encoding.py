@@ -70,7 +70,10 @@ def encode_frame(
         raise OptionError(f"generate= takes a function of columns, not {generate!r:.60}.")
     if any(is_vector(field.dataType) for field in frame.schema.fields):
         frame = with_arrays(frame, None)
-    return frame.mapInArrow(_Encode(schema, generate, names, limit), types)
+    given = tuple(frame.columns)
+    # Spark looks up what it hands over by name, and takes a dot for a member of a struct.
+    frame = frame.toDF(*(f"c{i}" for i in range(len(given))))
+    return frame.mapInArrow(_Encode(schema, generate, given, names, limit), types)
 
 
 def _check_encoded(schema: Unischema, names: frozenset[str], generate: Generate | None) -> None:
@@ -101,11 +104,22 @@ def _check_columns(schema: Unischema, columns: Sequence[str]) -> None:
 
 
 class _Encode:
-    """Sent to Spark's workers: batches of a partition in, encoded ones out."""
+    """Sent to Spark's workers: batches of a partition in, encoded ones out.
 
-    def __init__(self, schema: Unischema, generate: Generate | None, encoded: frozenset[str], limit: int) -> None:
+    given: what the columns of the batches are called, whose own names are others.
+    """
+
+    def __init__(
+        self,
+        schema: Unischema,
+        generate: Generate | None,
+        given: tuple[str, ...],
+        encoded: frozenset[str],
+        limit: int,
+    ) -> None:
         self._schema = schema
         self._generate = generate
+        self._given = given
         self._encoded = encoded
         self._limit = limit
 
@@ -137,10 +151,10 @@ class _Encode:
     ) -> Iterator[tuple[Mapping[str, Any], int, int]]:
         """Columns of cells by field, how many rows they have, and their bytes."""
         if self._generate is None:
-            yield dict(zip(part.schema.names, part.columns, strict=True)), part.num_rows, part.nbytes
+            yield dict(zip(self._given, part.columns, strict=True)), part.num_rows, part.nbytes
             return
         where = f"rows {first} to {first + part.num_rows - 1}{partition}"
-        for columns in results_of(self._generate, columns_for(part), where):
+        for columns in results_of(self._generate, columns_for(self._given, part.columns), where):
             check_keys(self._schema, columns, None)
             lengths = {name: len(cells) for name, cells in columns.items()}
             if len(set(lengths.values())) != 1:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,12 +15,12 @@ from tfpetastorm.schema.codecs.lists import is_list
 from tfpetastorm.schema.rows import cells_of
 
 
-def columns_for(batch: pa.RecordBatch) -> dict[str, Any]:
-    """The columns of a batch as NumPy arrays `[rows]`: of their own dtype where nothing is null, else of objects.
+def columns_for(names: Sequence[str], arrays: Sequence[pa.Array]) -> dict[str, Any]:
+    """Columns of these names as NumPy arrays `[rows]`: of their own dtype where nothing is null, else of objects.
 
     Objects are what rows hold elsewhere: str, bytes, Decimal, arrays for lists, and None; dicts for structs and maps.
     """
-    return {name: _column(name, array) for name, array in zip(batch.schema.names, batch.columns, strict=True)}
+    return {name: _column(name, array) for name, array in zip(names, arrays, strict=True)}
 
 
 def _column(name: str, array: pa.Array) -> Any:
