@@ -398,6 +398,36 @@ def test_damage_reaches_the_driver_from_an_rdd(spark: Any, tmp_path: Path) -> No
 # ---------------------------------------------------------------- no rows, and odd names
 
 
+def test_a_dataset_without_files_is_empty_and_has_its_types(spark: Any, tmp_path: Path) -> None:
+    write(tmp_path / "d", rows=0)
+    url = (tmp_path / "d").as_uri()
+    assert not tps.open_dataset(url).files
+    frame = stored_dataframe(spark, url, view="nothing")
+    assert spark.sql("select * from nothing where id > 3").collect() == []
+    assert {field.name: field.dataType.simpleString() for field in frame.schema.fields} == {
+        "id": "bigint", "place": "string", "u8": "smallint", "u16": "int", "u32": "bigint", "u64": "decimal(20,0)",
+        "f16": "float", "f64": "double", "flag": "boolean", "text": "string", "raw": "string",
+        "price": "decimal(10,2)", "day": "date", "when": "timestamp", "native": "array<smallint>",
+        "vector": "binary", "points": "binary", "image": "binary", "tensor": "array<bigint>",
+        "words": "binary",
+    }  # fmt: skip
+    assert stored_dataframe(spark, url, ["image", "id"]).columns == ["id", "image"]
+    decoded = decode_frame(frame, SCHEMA)
+    assert decoded.collect() == []
+    assert decoded.dtypes == dataset_as_dataframe(spark, url).dtypes
+    assert dataset_as_rdd(url, spark).collect() == []
+    assert dataset_as_rdd(url, spark, ["id"]).map(lambda row: row.id).count() == 0
+
+
+def test_files_without_rows(spark: Any, tmp_path: Path) -> None:
+    schema = tps.Unischema("S", [SCHEMA.id, SCHEMA.vector])
+    url = (tmp_path / "d").as_uri()
+    with materialize_dataset(spark, url, schema):
+        encode_frame(spark.range(5).filter("id > 7"), schema, dict).write.parquet(url)
+    for frame in (stored_dataframe(spark, url), dataset_as_dataframe(spark, url), dataset_as_rdd(url, spark)):
+        assert frame.collect() == []
+
+
 def test_names_with_dots_and_quotes(spark: Any, tmp_path: Path) -> None:
     names = ["a.b", "`c`.d", "a"]
     schema = tps.Unischema(

@@ -11,6 +11,7 @@ from tfpetastorm.errors import OptionError
 from tfpetastorm.schema.spark_types import spark_types
 from tfpetastorm.schema.unischema import Unischema
 from tfpetastorm.spark.decoded_arrow import decoded_type, spark_type_of
+from tfpetastorm.spark.stored_types import read_schema
 from tfpetastorm.storage.dataset import StoredDataset
 from tfpetastorm.storage.opening import open_dataset
 from tfpetastorm.stores.filesystem import is_local
@@ -26,7 +27,7 @@ def stored_dataframe(
 ) -> Any:
     """The Parquet of a dataset as Spark reads it: scalars to be asked for by SQL, fields with other codecs as the bytes
     they are stored as. Only files that belong to the dataset, whatever else lies there; fields in folder names have the
-    type that the schema says.
+    type that the schema says. Of a dataset without files, it is one without rows, of the types that Spark would store.
 
     dataset_url: of one folder or file. schema_fields: as in `dataset_as_dataframe`. view: a name that SQL shall know it
     by, in this session. spark_url: what Spark calls the same folder or file, such as s3a://bucket/set; unless told it
@@ -48,6 +49,9 @@ def stored_columns(
     """The frame of `stored_dataframe`, and the schema of its fields."""
     stored = open_dataset(url, sidecar="never")
     schema = stored.schema if schema_fields is None else stored.schema.create_schema_view(schema_fields)
+    if not stored.files:
+        # Spark has nothing to infer a schema from.
+        return spark.createDataFrame([], read_schema(schema)), schema
     base = _for_spark(stored, url) if spark_url is None else spark_url.rstrip("/")
     if len(stored.files) == 1:
         base = base.removesuffix("/" + stored.files[0].name)

@@ -28,6 +28,28 @@ def encoded_schema(schema: Unischema) -> Any:
     return types.StructType([types.StructField(field.name, _frame_type(field), field.nullable) for field in schema])
 
 
+def read_schema(schema: Unischema) -> Any:
+    """The StructType of stored columns as Spark reads them: nullable, as all that it reads from files is.
+
+    Raises SchemaError naming a field that Spark has no type for.
+    """
+    types = spark_types()
+    parts = []
+    for field in schema:
+        try:
+            parts.append(types.StructField(field.name, _read(stored_kind(field)), True))
+        except SchemaError as error:
+            raise SchemaError(f"Spark can't read field {field.name!r}: {error}") from None
+    return types.StructType(parts)
+
+
+def _read(kind: pa.DataType) -> Any:
+    if is_list(kind):
+        return spark_types().ArrayType(_read(kind.value_type), containsNull=True)
+    # uint64, which Spark does not write, it reads as a decimal.
+    return spark_type_of_storage("decimal128(20, 0)" if pa.types.is_uint64(kind) else str(kind))
+
+
 def _frame_type(field: UnischemaField) -> Any:
     if not field.shape or (field.codec is not None and not isinstance(field.codec, TensorCodec)):
         return spark_type(field)
