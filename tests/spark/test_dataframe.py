@@ -395,6 +395,23 @@ def test_damage_reaches_the_driver_from_an_rdd(spark: Any, tmp_path: Path) -> No
         dataset_as_rdd(path.as_uri(), spark).collect()
 
 
+class OfConnect:
+    """What a session of Spark Connect, which is a server's, says when it is asked for its context."""
+
+    @property
+    def sparkContext(self) -> Any:  # noqa: N802 - Spark's name
+        from pyspark.errors import PySparkNotImplementedError
+
+        raise PySparkNotImplementedError("[NOT_IMPLEMENTED] sparkContext() is not implemented.")
+
+
+def test_spark_connect_has_no_rdds_and_is_told_what_it_has(path: Path) -> None:
+    with pytest.raises(OptionError, match=r"Spark Connect has no RDDs.*dataset_as_dataframe"):
+        dataset_as_rdd(path.as_uri(), OfConnect())
+    with pytest.raises(AttributeError, match="sparkContext"):
+        dataset_as_rdd(path.as_uri(), None)
+
+
 # ---------------------------------------------------------------- no rows, and odd names
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from tfpetastorm.errors import Place
+from tfpetastorm.errors import OptionError, Place
 from tfpetastorm.read.ops import take
 from tfpetastorm.read.result import arrays_of
 from tfpetastorm.schema.columns import Columns, Text
@@ -30,8 +30,9 @@ def dataset_as_rdd(
     """The rows of a dataset, decoded, as an RDD of namedtuples of its schema, in stored order: the very values that
     `make_reader` gives. Row groups are read on Spark's workers by us and not by Spark, and only listed files.
 
-    dataset_url: a URL that Spark's workers see too. schema_fields: names, regular expressions or
-    fields; all unless told. hdfs_driver: dropped, with a DeprecationWarning.
+    dataset_url: a URL that Spark's workers see too. spark_session: not of Spark Connect, which has no RDDs.
+    schema_fields: names, regular expressions or fields; all unless told. hdfs_driver: dropped, with a
+    DeprecationWarning.
 
     Raises what `open_dataset` raises, SchemaError for an unknown field, OptionError for what can't work. Damaged data
     reaches the driver as an error of Spark that has our message, naming file, row group, row and field.
@@ -39,12 +40,27 @@ def dataset_as_rdd(
     if hdfs_driver is not None:
         reason = "hdfs_driver has no effect: pyarrow finds libhdfs by itself."
         warnings.warn(reason, DeprecationWarning, stacklevel=2)
+    context = _context(spark_session)
     stored = open_dataset(str(dataset_url))
     schema = stored.schema if schema_fields is None else stored.schema.create_schema_view(schema_fields)
     reading = Reading.of(stored, list(schema))
     # Sent by numbers: what a task reads goes to the workers once, with the function.
-    numbers = spark_session.sparkContext.parallelize(range(len(reading.tasks)), reading.partitions(spark_session))
+    numbers = context.parallelize(range(len(reading.tasks)), reading.partitions(spark_session))
     return numbers.mapPartitions(_ReadRows(reading, schema))
+
+
+def _context(spark: Any) -> Any:
+    """The session's SparkContext. Raises OptionError if it is one of Spark Connect, which has none."""
+    try:
+        return spark.sparkContext
+    except Exception as error:
+        # An AttributeError or a NotImplementedError of its own, by version.
+        if type(error).__module__.partition(".")[0] != "pyspark":
+            raise
+        raise OptionError(
+            "dataset_as_rdd takes a session that has a SparkContext, and Spark Connect has no RDDs: "
+            "dataset_as_dataframe gives the same rows there, as a DataFrame."
+        ) from error
 
 
 @dataclass(frozen=True, eq=False)
