@@ -166,6 +166,34 @@ def test_errors_are_pythons() -> None:
     assert caught.value.__context__ is None
 
 
+def test_every_spelling_of_a_local_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    filesystem, local = tps.gfile_filesystem("file"), pafs.LocalFileSystem()
+    monkeypatch.chdir(tmp_path)
+    schema = tps.Unischema("Ids", [tps.UnischemaField("id", np.int64)])
+    with tps.DatasetWriter("rel/a b", schema, filesystem=filesystem) as writer:
+        writer.write_batch({"id": np.arange(3)})
+    assert tps.open_dataset(tmp_path / "rel/a b").num_rows == 3
+    for url in (
+        "rel/a b",
+        "./rel/a b/",
+        f"{tmp_path}/rel/a b",
+        f"file:{tmp_path}/rel/a%20b",
+        f"file://{tmp_path}/rel/a%20b",
+        f"FILE://localhost{tmp_path}/rel/a%20b",
+    ):
+        assert resolve(url, filesystem).paths == resolve(url, local).paths == (f"{tmp_path}/rel/a b",)
+        assert tps.open_dataset(url, filesystem=filesystem).num_rows == 3
+    for url in ("file://host/rel", "file://rel"):
+        with pytest.raises(DatasetError, match="names a host or a relative path"):
+            resolve(url, filesystem)
+    with pytest.raises(OptionError, match="serves file://"):
+        resolve("s3://bucket/rel", filesystem)
+    # The filesystem by itself, too, takes paths from where the program is.
+    put(filesystem, "new/x", b"1")
+    assert (tmp_path / "new/x").read_bytes() == b"1"
+    assert kinds(filesystem, "new") == {"x": ("File", 1)}
+
+
 def test_equal_and_picklable() -> None:
     file = tps.gfile_filesystem("file")
     assert file == tps.gfile_filesystem("file")

@@ -216,6 +216,12 @@ def _on_given(url: str, shown: str, filesystem: Any) -> Location:
         handler = getattr(filesystem, "handler", None)
         inner = getattr(handler.filesystem, "handler", None) if isinstance(handler, StoreHandler) else handler
         if isinstance(inner, GfileHandler):
+            if inner.scheme == "file":
+                if _SCHEME.match(url) and not url.lower().startswith("file:"):
+                    raise OptionError(f"filesystem= serves file://, but the dataset is {shown}.")
+                # As everywhere else: TensorFlow would take the first folder of a relative path for a host, and leave
+                # it out.
+                return replace(_resolve_one(url, None), filesystem=patient(filesystem))
             return Location(patient(filesystem), (_trim(inner.path_of(url)),), shown)
         store = on_fsspec(handler.fs) if isinstance(handler, pafs.FSSpecHandler) else patient(filesystem)
         scheme = _SCHEME.match(url)

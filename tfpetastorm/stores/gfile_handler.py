@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -102,6 +103,9 @@ class GfileHandler(pafs.FileSystemHandler):
     # How TensorFlow is asked.
 
     def _url(self, path: str) -> str:
+        if self.scheme == "file":
+            # Of file://a/b TensorFlow takes "a" for a host, and /b for the path.
+            path = path if path.startswith("/") else os.path.abspath(path)  # noqa: PTH100 - links stay as they are
         # Object stores know a bucket only by its "/".
         return f"{self.scheme}://{path}{'/' if self.remote and '/' not in path else ''}"
 
