@@ -260,6 +260,18 @@ def test_the_same_plan_and_options_are_stored_once(spark: Any, parent: Path) -> 
     assert pq.ParquetFile(file).metadata.row_group(0).column(0).compression == "SNAPPY"
 
 
+def test_other_names_of_columns_are_stored_anew(spark: Any, parent: Path) -> None:
+    frame = spark.createDataFrame([(1, 10), (2, 20)], ["a", "b"]).coalesce(1)
+    first = make_spark_converter(frame.toDF("feature", "label"))
+    second = make_spark_converter(frame.toDF("label", "feature"))
+    assert first.cache_dir_url != second.cache_dir_url
+    for converter, feature in ((first, [1, 2]), (second, [10, 20])):
+        with converter.make_tf_dataset(num_epochs=1, shuffle_row_groups=False) as dataset:
+            [batch] = dataset
+        assert batch.feature.numpy().tolist() == feature
+    assert make_spark_converter(frame.toDF("label", "feature")).cache_dir_url == second.cache_dir_url
+
+
 def test_row_groups_are_as_large_as_told(spark: Any, parent: Path) -> None:
     from pyspark.sql import functions
 

@@ -58,12 +58,19 @@ class CachedDataFrameMeta:
         return made
 
     def serves(self, other: CachedDataFrameMeta) -> bool:
-        """Whether what is stored here is what the other one would store: the same plan, by Spark, and options."""
+        """Whether what is stored here is what the other one would store: the same plan, by Spark, columns and options.
+
+        Spark's `sameSemantics` does not look at names.
+        """
         mine = (self.application, self.parent_cache_dir_url, self.row_group_size, self.compression_codec, self.dtype)
         theirs = (
             other.application, other.parent_cache_dir_url, other.row_group_size, other.compression_codec, other.dtype
         )  # fmt: skip
-        return mine == theirs and bool(self.df_plan.sameSemantics(other.df_plan))
+        return (
+            mine == theirs
+            and self.df_plan.schema == other.df_plan.schema
+            and bool(self.df_plan.sameSemantics(other.df_plan))
+        )
 
 
 class DataFrameCache:
