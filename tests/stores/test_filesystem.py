@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import sys
 from pathlib import Path
 from urllib.parse import unquote
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 
 import tfpetastorm as tps
 from tests.storage.helpers import ids_of, plain, write
-from tfpetastorm.errors import DatasetError, OptionError
+from tfpetastorm.errors import DatasetError, OptionError, PoolError
 from tfpetastorm.redaction import redact
 from tfpetastorm.stores.filesystem import resolve
 
@@ -122,6 +123,26 @@ def test_a_dataset_in_a_store_without_renames() -> None:
     assert ids_of("memory://mem2/ds") == [9]
     assert len(memory.find("/mem2")) == 2
     memory.rm("/mem2", recursive=True)
+
+
+@pytest.mark.parametrize("within", [None, "dir"])
+def test_the_memory_of_one_process_is_told_of(within: str | None) -> None:
+    memory = fsspec.filesystem("memory")
+    with tps.DatasetWriter("memory://mem3/ds", _schema()) as writer:
+        writer.write({"id": 1})
+    filesystem = memory if within is None else fsspec.filesystem(within, fs=memory, path="/mem3")
+    path = "ds" if within == "dir" else "/mem3/ds"
+    assert ids_of(path, filesystem=filesystem) == [1]
+    with (
+        pytest.raises(PoolError, match=r"memory of one process.*pool='thread'|memory of one process.*pool_type"),
+        tps.make_reader(path, filesystem=filesystem, reader_pool_type="process", num_epochs=1) as reader,
+    ):
+        next(reader)
+    with tps.make_reader(path, filesystem=filesystem, reader_pool_type="thread", num_epochs=1) as reader:
+        assert [row.id for row in reader] == [1]
+    memory.rm("/mem3", recursive=True)
+    with pytest.raises(TypeError, match="memory of one process"):
+        pickle.dumps(resolve("/x", fsspec.filesystem("simplecache", fs=memory)).filesystem)
 
 
 def _schema() -> tps.Unischema:

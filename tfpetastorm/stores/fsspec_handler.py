@@ -21,6 +21,8 @@ from tfpetastorm.stores.retrying import IGNORES_RANGES, TELLS_NO_SIZE
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
+#: Filesystems around filesystems that are looked through.
+_LAYERS = 9
 #: Stores whose folders are only in the names of files. To make one could make a bucket, which nobody asked for.
 _WITHOUT_FOLDERS = frozenset({"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "oss", "obs", "oci"})
 #: What drivers call the time of a file's last change, in `info`.
@@ -102,6 +104,8 @@ class FsspecHandler(pafs.FSSpecHandler):
     fs: Any
 
     def __reduce__(self) -> Any:
+        if _in_one_process(self.fs):
+            raise TypeError("memory:// is the memory of one process, which others can't read")
         return FsspecHandler, (self.fs,)
 
     def get_type_name(self) -> str:
@@ -331,6 +335,20 @@ class _Written(FileLike):
         """Make the file complete."""
         self._file.close()
         self.closed = True
+
+
+def _in_one_process(fs: Any) -> bool:
+    """Whether files are in this process's memory: pickled, their filesystem would be an empty one elsewhere."""
+    from fsspec.implementations.memory import MemoryFileSystem
+
+    seen = 0
+    # Folders that play the root, caches and the like are around another filesystem.
+    while fs is not None and seen < _LAYERS:
+        if isinstance(fs, MemoryFileSystem):
+            return True
+        # Caches answer for what they are around, also when asked for what is theirs.
+        fs, seen = object.__getattribute__(fs, "__dict__").get("fs"), seen + 1
+    return False
 
 
 def _fetches_ranges(fs: Any) -> bool:
