@@ -22,9 +22,10 @@ from tfx_bsl.tfxio import dataset_options
 
 import tfpetastorm as tps
 from tests.tfx import kinds
+from tests.tfx.generating import generate, schema_of, splits
 from tfpetastorm.errors import TfpetastormError
 from tfpetastorm.tfmd import unischema_to_schema
-from tfpetastorm.tfx import TrainerExecutor, TunerExecutor, UnischemaTuner, with_data_accessor
+from tfpetastorm.tfx import TrainerExecutor, TunerExecutor, UnischemaExampleGen, UnischemaTuner, with_data_accessor
 
 FIELDS = [
     kinds.Field("row", np.int32),
@@ -110,6 +111,26 @@ def test_both_splits_may_be_read_at_once(data: Path) -> None:
     read = with_data_accessor(FnArgs(), [kinds.HalvesCodec]).data_accessor.tf_dataset_factory
     found = rows(read([*patterns(data, "train"), *patterns(data, "eval")], once(), SCHEMA), "row")
     assert sorted(found) == sorted([*range(20), *range(7)])
+
+
+def test_the_spans_of_a_window_are_read_together(tmp_path: Path) -> None:
+    """Linked files have their schema above them, in each artifact its own; an array's own bytes would pass for text."""
+    schema = tps.Unischema(
+        "Words", [kinds.Field("row", np.int32), kinds.Field("words", np.str_, (None,), tps.NdarrayCodec())]
+    )
+    with tps.DatasetWriter(tmp_path / "data" / "rows", schema) as writer:
+        for at in range(3):
+            writer.write({"row": at, "words": np.array(["a", "b"][:at], np.str_)})
+    given = splits(train="rows/*", eval="rows/*")
+    spans = [
+        generate(UnischemaExampleGen(str(tmp_path / "data"), input_config=given), tmp_path / "spans" / name)
+        for name in ("1", "2")
+    ]
+    files = [pattern for span in spans for pattern in patterns(Path(span.uri), "train")]
+    read = with_data_accessor(FnArgs()).data_accessor.tf_dataset_factory
+    dataset = read(files, once(), schema_of(spans, tmp_path / "schema"))
+    assert rows(dataset, "row") == [0, 1, 2] * 2
+    assert rows(dataset, "words") == [[], [b"a"], [b"a", b"b"]] * 2
 
 
 def test_a_schema_that_contradicts_the_data_names_the_feature(data: Path) -> None:

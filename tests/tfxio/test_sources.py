@@ -25,6 +25,7 @@ from tfx_bsl.tfxio.dataset_options import RecordBatchesOptions, TensorFlowDatase
 import tfpetastorm as tps
 from tests.tfxio.data import write
 from tfpetastorm.errors import (
+    DamagedDataError,
     DatasetError,
     DatasetWarning,
     OptionError,
@@ -36,6 +37,7 @@ from tfpetastorm.schema.codecs import Codec, CompressedImageCodec, NdarrayCodec
 from tfpetastorm.schema.codecs.base import Limits
 from tfpetastorm.schema.field import UnischemaField as Field
 from tfpetastorm.schema.unischema import Unischema
+from tfpetastorm.storage.metadata import ListedFile, common_metadata_bytes, dataset_pairs
 from tfpetastorm.tfmd import unischema_to_schema
 from tfpetastorm.tfxio import UnischemaTFXIO
 
@@ -376,3 +378,84 @@ def test_a_file_that_is_not_the_one_committed_is_refused(tmp_path: Path) -> None
     pq.write_table(pq.read_table(file).slice(0, 3), file)
     with pytest.raises(DatasetError, match=r"rows that the dataset's metadata lists .*expected 5, found 3"):
         UnischemaTFXIO(tmp_path / "d")
+
+
+WORDS = Unischema("S", [Field("i", np.int64), Field("words", np.str_, (None,), NdarrayCodec())])
+
+
+def words(start: int, stop: int) -> list[dict[str, Any]]:
+    return [{"i": i, "words": np.array(["a", "b", "c"][: i % 4], np.str_)} for i in range(start, stop)]
+
+
+def committed(folder: Path, schema: Unischema, *splits: list[dict[str, Any]]) -> Path:
+    """An artifact whose metadata lists the files of its splits, `Split-0` and so on."""
+    files = {}
+    for number, given in enumerate(splits):
+        dataset = write(folder / "written" / str(number), schema, given)
+        (folder / f"Split-{number}").mkdir()
+        for path in dataset.glob("*.parquet"):
+            name = f"Split-{number}/{path.name}"
+            footer = pq.read_metadata(path.rename(folder / name))
+            files[name] = ListedFile(footer.num_row_groups, footer.num_rows)
+    shutil.rmtree(folder / "written")
+    pairs = dataset_pairs(schema, files, petastorm=False)
+    content = common_metadata_bytes(schema.as_arrow_schema(), pairs)
+    (folder / "_common_metadata").write_bytes(content)
+    return folder
+
+
+def test_several_artifacts_have_the_schema_that_is_above_each(tmp_path: Path) -> None:
+    """As rolling spans have it; a text array's own bytes would pass for a text."""
+    one, two = (committed(tmp_path / f"span {n}", WORDS, words(n * 5, n * 5 + 5), words(0, 1)) for n in (1, 2))
+    for patterns in (
+        [f"{one}/Split-0/*", f"{two}/Split-0/*"],
+        [f"{one}/Split-0", f"{two}/Split-0/*.parquet"],
+        f"{tmp_path}/span */Split-0/*",
+    ):
+        io = UnischemaTFXIO(patterns, schema=unischema_to_schema(WORDS))
+        assert cells(io, "i") == [[i] for i in range(5, 15)]
+        assert cells(io, "words") == [[b"a", b"b", b"c"][: i % 4] for i in range(5, 15)]
+    assert len(cells(UnischemaTFXIO(f"{one}/*"), "words")) == 6, "of folders of one artifact"
+    other = Unischema("S", [WORDS.i, Field("words", np.str_, (None,))])
+    differs = committed(tmp_path / "differs", other, words(0, 2))
+    with pytest.raises(SchemaMismatchError, match=r"differs/.* and .*span 1/.* have different schemas"):
+        UnischemaTFXIO([f"{one}/Split-0/*", f"{differs}/Split-0/*"])
+    (two / "_common_metadata").unlink()
+    with pytest.raises(SchemaMismatchError, match=r"others have none \(file .*span 2.*a Unischema, as .*span 1"):
+        UnischemaTFXIO([f"{one}/Split-0/*", f"{two}/Split-0/*"])
+
+
+def test_files_of_a_split_are_held_against_the_artifacts_list(tmp_path: Path) -> None:
+    folder = committed(tmp_path / "a", WORDS, words(0, 5), words(0, 3))
+    (file,) = (folder / "Split-0").iterdir()
+    patterns = [f"{folder}/Split-0/*", f"{folder}/Split-0", [f"{folder}/Split-0/*", f"{folder}/Split-1/*"]]
+    extra = file.with_name("zz.parquet")
+    shutil.copy(file, extra)
+    for pattern in patterns:
+        with pytest.warns(DatasetWarning, match=r"not in the dataset's committed list and are left out: Split-0/zz"):
+            assert cells(UnischemaTFXIO(pattern), "i")[:5] == [[i] for i in range(5)]
+    assert len(cells(UnischemaTFXIO([str(file), str(extra)]), "i")) == 10, "what was asked for by name"
+    file.rename(folder / "kept")
+    for pattern in patterns:
+        with pytest.raises(DamagedDataError, match=rf"a file of the dataset is missing \(file {file}\)"):
+            UnischemaTFXIO(pattern)
+    extra.unlink()
+    assert len(cells(UnischemaTFXIO(f"{folder}/Split-1/*"), "i")) == 3, "others were not asked for"
+    pq.write_table(pq.read_table(folder / "kept").slice(0, 4), file, row_group_size=2)
+    for pattern in patterns:
+        with pytest.raises(DatasetError, match=r"row groups that the dataset's metadata lists .*expected 3, found 2"):
+            UnischemaTFXIO(pattern)
+    (folder / "Split-2").mkdir()
+    shutil.copy(folder / "kept", folder / "Split-2" / "x.parquet")
+    with pytest.raises(DatasetError, match=r"none of the files is in the dataset's committed list .*Split-2/x"):
+        UnischemaTFXIO(f"{folder}/Split-2/*")
+
+
+@pytest.mark.parametrize("name", ["a?b", "a[1]b", "a*b"])
+def test_the_folder_of_an_artifact_is_no_pattern(tmp_path: Path, name: str) -> None:
+    folder = committed(tmp_path / name, WORDS, words(0, 3))
+    for other in ("a1b", "a b", "a#b"):
+        committed(tmp_path / other, WORDS, words(5, 6))
+    assert cells(UnischemaTFXIO([f"{folder}/Split-0/*"]), "i") == [[0], [1], [2]]
+    filesystem = pafs.SubTreeFileSystem(str(tmp_path), pafs.LocalFileSystem())
+    assert cells(UnischemaTFXIO(f"{name}/Split-0/*", filesystem=filesystem), "i") == [[0], [1], [2]]

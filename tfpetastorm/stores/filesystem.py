@@ -13,6 +13,7 @@ import posixpath
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import PurePosixPath
 from typing import Any, TypeAlias
 from urllib.parse import unquote
 
@@ -83,15 +84,40 @@ def resolve(url: Url, filesystem: Any = None, *, glob: bool = True) -> Location:
     """
     if isinstance(url, (str, os.PathLike)):
         found = _resolve_one(_text(url), filesystem)
-        if not glob or not _is_glob(found.paths[0], found.url) or _exists(found.filesystem, found.paths[0]):
-            return found
-        matches = _expand(found.filesystem, found.paths[0])
-        if not matches:
-            raise DatasetError(f"nothing matches the glob {found.url}. `_` and `.` names never match.")
-        return Location(found.filesystem, tuple(matches), found.url, many=True)
+        return expand_below(found, "") if glob else found
     if not isinstance(url, Iterable):
         raise OptionError(f"a dataset is a str, a Path or a list of these, not {type(url).__name__}.")
-    items = [resolve(item, filesystem) for item in url]
+    return together([resolve(item, filesystem) for item in url])
+
+
+def expand_below(found: Location, folder: str) -> Location:
+    """A location of one path, resolved with `glob=False`, with its glob expanded.
+
+    folder: a path above it whose characters are as they are: only what is below it may be a glob. "" for none.
+    Raises `DatasetError` for a glob without a match.
+    """
+    path = found.paths[0]
+    if not _is_glob(path[len(folder) :], found.url) or _exists(found.filesystem, path):
+        return found
+    matches = _expand(found.filesystem, path[len(folder) :], folder)
+    if not matches:
+        raise DatasetError(f"nothing matches the glob {found.url}. `_` and `.` names never match.")
+    return Location(found.filesystem, tuple(matches), found.url, many=True)
+
+
+def covers(pattern: str, folder: str, path: str) -> bool:
+    """Whether a path is one that `expand_below` finds for a glob, were it there. pattern: the glob with its folder."""
+    if folder and not path.startswith(f"{folder}/"):
+        return False
+    rest, asked = path[len(folder) :], pattern[len(folder) :]
+    if "**" in asked:
+        return fnmatch.fnmatchcase(rest, asked)
+    return PurePosixPath(join("/", rest.lstrip("/"))).match(join("/", asked.lstrip("/")))
+
+
+def together(items: Sequence[Location]) -> Location:
+    """Several locations as one. Raises `DatasetError` if they are none, or of several filesystems, or name a path
+    twice."""
     if not items:
         raise DatasetError("an empty list of files is no dataset.")
     for item in items[1:]:
@@ -253,11 +279,14 @@ def _exists(filesystem: pafs.FileSystem, path: str) -> bool:
         return False
 
 
-def _expand(filesystem: pafs.FileSystem, pattern: str) -> list[str]:
-    """All paths that match, sorted. Folders are listed level by level, so that a bucket isn't listed whole."""
+def _expand(filesystem: pafs.FileSystem, pattern: str, folder: str = "") -> list[str]:
+    """All paths that match, sorted. Folders are listed level by level, so that a bucket isn't listed whole.
+
+    folder: what is before the pattern, as it is.
+    """
     parts = pattern.split("/")
     first = next(i for i, part in enumerate(parts) if re.search(r"[*\[?]", part))
-    bases = ["/".join(parts[:first]) or ("/" if pattern.startswith("/") else "")]
+    bases = [folder + "/".join(parts[:first]) or ("/" if pattern.startswith("/") else "")]
     for i in range(first, len(parts)):
         last = i == len(parts) - 1
         part = parts[i]
