@@ -355,6 +355,14 @@ def test_options(dataset: Path) -> None:
         UnischemaTFXIO(dataset, schema=SCHEMA)
 
 
+@pytest.mark.parametrize("epochs", [1, None])
+def test_fewer_rows_than_a_batch_that_is_dropped_are_none(dataset: Path, epochs: int | None) -> None:
+    io = UnischemaTFXIO(dataset)
+    made = io.TensorFlowDataset(TensorFlowDatasetOptions(11, True, epochs))
+    assert made.element_spec == io.TensorAdapter().TypeSpecs()
+    assert list(made) == list(io.RecordBatches(RecordBatchesOptions(11, True, epochs))) == []
+
+
 def test_own_codecs(tmp_path: Path) -> None:
     """Decoded where the class is given, else the bytes that are stored; a proto that knew it says so."""
     schema = Unischema("S", [Field("word", np.str_, (), Reversed())])

@@ -9,6 +9,7 @@ from typing import Any
 import tensorflow as tf
 
 from tfpetastorm.errors import OptionError, Place, SchemaMismatchError, describe
+from tfpetastorm.plan.numbers import whole_number
 from tfpetastorm.pool.options import PoolOptions
 from tfpetastorm.read.nulls import Nulls, valid_name
 from tfpetastorm.schema.unischema import Unischema
@@ -41,7 +42,8 @@ def tensorflow_dataset(examples: Examples, representations: Any, adapter: Any, o
     by_name = {feature.name: feature for feature in examples.reading.features}
     tensors = [_tensor_of(name, spec, representations[name], by_name) for name, spec in specs.items()]
     known = [tensor for tensor in tensors if tensor is not None]
-    if not examples.stored.num_rows:
+    rows = examples.stored.num_rows
+    if not rows or (options.drop_final_batch and rows < whole_number("batch_size", options.batch_size, 1)):
         dataset = _generated(lambda: iter(()), shaped(dict(specs)))
     elif len(known) < len(tensors):
         # Of several columns, or of lists cut by another column: rare, and left to who knows how.
