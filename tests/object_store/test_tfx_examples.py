@@ -57,9 +57,8 @@ def test_rows_are_split_from_store_to_store(base: str, s3: S3Server) -> None:
     )
     rewriting = Rewriting(sources, inputs.schema, inputs.columns, (), pairs, buckets, artifact, 10, "snappy")
     for _ in range(2):  # as when Beam takes a bundle again
-        for file in inputs.files["all"]:
-            for piece in pieces_of(inputs, file, None):
-                rewriting.run(piece, Fetcher(sources[piece.dataset]))
+        for piece in pieces_of(inputs, inputs.files["all"], None):
+            rewriting.run(piece, Fetcher(sources[piece.dataset]))
     rows = artifact.finish(buckets.names, inputs.columns, pairs)
     assert sum(rows.values()) == 40
     assert min(rows.values()) > 5

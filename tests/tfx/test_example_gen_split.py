@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 import tfpetastorm as tps
 from tests.tfx.generating import buckets, files_of, generate, splits, table_of
 from tests.tfx.kinds import SCHEMA, make_rows
-from tfpetastorm.errors import DatasetWarning, Place
+from tfpetastorm.errors import DatasetError, DatasetWarning, Place
 from tfpetastorm.schema.codecs import encode_column
 from tfpetastorm.tfx.example_gen.hashing import cell_hashes, row_hashes
 from tfpetastorm.tfx.example_gen.splitting import Buckets
@@ -279,3 +279,53 @@ def test_large_files_are_taken_in_pieces(kinds: Path, tmp_path: Path, monkeypatc
     assert len(files_of(examples, "train")) > 3
     both = pa.concat_tables([table_of(examples, "train"), table_of(examples, "eval")])
     assert digest_of(both) == digest_of(pq.read_table(kinds))
+
+
+def test_pieces_and_files_of_one_name_stay_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tfpetastorm.tfx import UnischemaExampleGen
+    from tfpetastorm.tfx.example_gen import rewriting
+
+    names = ["a.parquet", "a-of-2-00001.parquet", "A-2-of-2-00000.parquet"]
+    (tmp_path / "data").mkdir()
+    for number, name in enumerate(names):
+        rows = range(10 * number, 10 * number + (8 if number == 0 else 2))
+        pq.write_table(pa.table({"id": list(rows)}), tmp_path / "data" / name, row_group_size=4, use_dictionary=False)
+    monkeypatch.setattr(
+        rewriting, "_PIECE_BYTES", pq.read_metadata(tmp_path / "data" / names[0]).row_group(0).total_byte_size
+    )
+    examples = generate(UnischemaExampleGen(str(tmp_path / "data")), tmp_path / "out")
+    found = [number for split in ("train", "eval") for number in table_of(examples, split)["id"].to_pylist()]
+    assert sorted(found) == [*range(8), 10, 11, 20, 21]
+    assert [path.name for path in files_of(examples, "train")] == [
+        "A-2-of-2-00000.parquet",
+        "a-3-of-2-00000.parquet",
+        "a-3-of-2-00001.parquet",
+        "a-of-2-00001.parquet",
+    ]
+
+
+def test_rows_are_written_over_nothing_else(kinds: Path, tmp_path: Path) -> None:
+    """Done again, a piece leaves what it left before."""
+    from tfpetastorm.read.fetch import Fetcher
+    from tfpetastorm.tfx.example_gen.executor import _rewriting
+    from tfpetastorm.tfx.example_gen.layout import Artifact
+    from tfpetastorm.tfx.example_gen.matched import match
+    from tfpetastorm.tfx.example_gen.opened import open_inputs
+    from tfpetastorm.tfx.example_gen.options import Options
+    from tfpetastorm.tfx.example_gen.rewriting import pieces_of
+
+    inputs = open_inputs([match(str(kinds), "all", "*")])
+    artifact = Artifact.at(str(tmp_path / "out"))
+    artifact.clear(["all"])
+    rewriting = _rewriting(inputs, artifact, None, Options("link", False, "error", None))
+    piece = pieces_of(inputs, inputs.files["all"], "all")[0]
+    fetcher = Fetcher(rewriting.sources[piece.dataset])
+    for _ in range(2):
+        assert rewriting.run(piece, fetcher) > 0
+    target = tmp_path / "out" / "Split-all" / piece.name
+    target.write_bytes(b"another's")
+    with pytest.raises(DatasetError, match=rf"another file where rows should go \(file .*{piece.name}"):
+        rewriting.run(piece, fetcher)
+    fetcher.close()
+    assert target.read_bytes() == b"another's"
+    assert list((tmp_path / "out" / ".writing").iterdir()) == []

@@ -58,8 +58,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             pieces = [
                 piece
                 for split, files in inputs.files.items()
-                for file in files
-                for piece in pieces_of(inputs, file, None if taken.buckets is not None else split)
+                for piece in pieces_of(inputs, files, None if taken.buckets is not None else split)
             ]
             self._beam("Rewrite", pieces, _Rewrite(rewriting))
             for split in taken.splits:

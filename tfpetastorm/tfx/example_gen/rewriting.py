@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
-from tfpetastorm.errors import Place
+from tfpetastorm.errors import DatasetError, Place, describe
 from tfpetastorm.read.fetch import Fetcher, Source
 from tfpetastorm.schema.codecs import OpaqueCodec, decode_column
 from tfpetastorm.schema.codecs.base import bad_cell_error
@@ -46,15 +47,33 @@ class Piece:
     split: str | None
 
 
-def pieces_of(inputs: Inputs, file: InputFile, split: str | None) -> list[Piece]:
-    """The pieces of a file: the same ones whoever takes them. split: where they go; None where buckets tell."""
-    inventory = inputs.datasets[file.dataset].inventory
-    groups = np.flatnonzero(inventory.row_group_file == file.index)
-    before = np.cumsum(inventory.row_group_bytes[groups]) - inventory.row_group_bytes[groups]
-    runs = [groups[before // _PIECE_BYTES == number] for number in np.unique(before // _PIECE_BYTES)]
-    stem = file.name.removesuffix(".parquet")
-    names = [file.name] if len(runs) == 1 else [f"{stem}-of-{len(runs)}-{i:05d}.parquet" for i in range(len(runs))]
-    return [Piece(file.dataset, tuple(run.tolist()), name, split) for run, name in zip(runs, names, strict=True)]
+def pieces_of(inputs: Inputs, files: Sequence[InputFile], split: str | None) -> list[Piece]:
+    """The pieces of all files of an input split: the same ones whoever takes them, of names that no other piece has.
+
+    split: where they go; None where buckets tell.
+    """
+    taken = {file.name.casefold() for file in files}
+    pieces = []
+    for file in files:
+        inventory = inputs.datasets[file.dataset].inventory
+        groups = np.flatnonzero(inventory.row_group_file == file.index)
+        before = np.cumsum(inventory.row_group_bytes[groups]) - inventory.row_group_bytes[groups]
+        runs = [groups[before // _PIECE_BYTES == number] for number in np.unique(before // _PIECE_BYTES)]
+        names = [file.name] if len(runs) == 1 else _names(file.name, len(runs), taken)
+        pieces += [Piece(file.dataset, tuple(run.tolist()), name, split) for run, name in zip(runs, names, strict=True)]
+    return pieces
+
+
+def _names(name: str, count: int, taken: set[str]) -> list[str]:
+    """Names for the pieces of a file, which are taken then. A file may be called like the piece of another."""
+    stem, tries = name.removesuffix(".parquet"), 1
+    while True:
+        start = stem if tries == 1 else f"{stem}-{tries}"
+        names = [f"{start}-of-{count}-{number:05d}.parquet" for number in range(count)]
+        if taken.isdisjoint(one.casefold() for one in names):
+            taken.update(one.casefold() for one in names)
+            return names
+        tries += 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -192,13 +211,36 @@ class _File:
         return self._path
 
     def close(self) -> None:
-        """Complete the file. Without rows there is none."""
+        """Complete the file. Without rows there is none.
+
+        Raises `DatasetError` where another file has its name: nothing is written over, but for what is the same, which
+        an attempt before has left.
+        """
         self.parts.close()
-        if self._moves and self.parts.files:
-            self._artifact.filesystem.move(self._path, self._final)
+        if not (self._moves and self.parts.files):
+            return
+        filesystem = self._artifact.filesystem
+        if filesystem.get_file_info([self._final])[0].type != pafs.FileType.NotFound and not _same(
+            filesystem, self._path, self._final
+        ):
+            self.abandon()
+            raise DatasetError(describe("there is another file where rows should go", Place(file=self._final)))
+        filesystem.move(self._path, self._final)
 
     def abandon(self) -> None:
         """Leave nothing of it, as far as that can be."""
         self.parts.abandon()
         with contextlib.suppress(OSError, pa.ArrowException):
             self._artifact.filesystem.delete_file(self._path)
+
+
+def _same(filesystem: pafs.FileSystem, one: str, other: str) -> bool:
+    """Whether two files hold the same bytes."""
+    infos = filesystem.get_file_info([one, other])
+    if infos[0].size != infos[1].size:
+        return False
+    with filesystem.open_input_stream(one) as first, filesystem.open_input_stream(other) as second:
+        while part := first.read(1 << 20):
+            if part != second.read(len(part)):
+                return False
+    return True
