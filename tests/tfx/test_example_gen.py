@@ -93,6 +93,25 @@ def test_files_are_copied(base: Path, tmp_path: Path) -> None:
         assert not {path.stat().st_ino for path in taken} & {path.stat().st_ino for path in own}
 
 
+@pytest.mark.parametrize("name", ["a?b", "a[1]b", "a*b"])
+def test_the_base_is_no_pattern(tmp_path: Path, name: str) -> None:
+    """Folders that it would match as one are others'; nor is the artifact's own folder one to readers."""
+    from tfpetastorm.tfxio import UnischemaTFXIO
+
+    for number, folder in enumerate([name, "a1b", "a b", "a#b"]):
+        write(tmp_path / folder / "train", 10 * number, 3)
+        write(tmp_path / folder / "eval", 10 * number + 5, 2)
+    for base in (tmp_path / name, f"file://{tmp_path}/{name}"):
+        made = component(base)
+        examples = generate(made, tmp_path / "out" / name, resolved(made))
+        assert (ids(examples, "train"), ids(examples, "eval")) == ([0, 1, 2], [5, 6])
+        assert UnischemaTFXIO(f"{examples.uri}/Split-train/*").ArrowSchema().names == list(SCHEMA.fields)
+        with pytest.raises(DatasetError, match="nothing matches"):
+            resolved(component(base, input_config=splits(train="tra/*", eval="eval/*")))
+    with pytest.raises(DatasetError, match=r"TFX would take input_base for a pattern.*Rename"):
+        resolved(component(tmp_path / name, input_config=splits(train="{SPAN}/*")))
+
+
 def test_where_no_links_can_be_files_are_copied(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As between two devices."""
 

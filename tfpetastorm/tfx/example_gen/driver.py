@@ -19,10 +19,20 @@ class InputProcessor(input_processor.FileBasedInputProcessor):
     def resolve_span_and_version(self) -> tuple[int, int | None]:
         """TFX looks for files by its own means, which need not know the store: only where a pattern asks it to.
 
-        Raises `DatasetNotFoundError` where it finds none, `DatasetError` where it can't look.
+        Raises `DatasetNotFoundError` where it finds none, `DatasetError` where it can't look, or would look elsewhere.
         """
         if not any(any(utils.verify_split_pattern_specs(split)) for split in self._splits):
             return 0, None
+        base = self._input_base_uri
+        if "://" not in base and any(char in base for char in "*?["):
+            raise DatasetError(
+                describe(
+                    "TFX would take input_base for a pattern, where it looks for spans, versions and dates",
+                    found=base,
+                    expected="a folder's name without *, ? and [",
+                    remedy="Rename the folder, or give patterns without {SPAN}, {VERSION} and dates.",
+                )
+            )
         try:
             found: tuple[int, int | None] = super().resolve_span_and_version()
         except (ValueError, OSError, tf.errors.OpError) as error:

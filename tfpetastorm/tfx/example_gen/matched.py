@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import fnmatch
 import hashlib
 import posixpath
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import PurePosixPath
 
 import pyarrow.fs as pafs
 
@@ -23,7 +21,7 @@ from tfpetastorm.errors import (
 from tfpetastorm.redaction import redact
 from tfpetastorm.storage.listing import data_file, is_data_name, parquet_names, refuse_loops
 from tfpetastorm.storage.metadata import COMMON_METADATA, FILES_KEY, CommonMetadata, read_common_metadata
-from tfpetastorm.stores.filesystem import join, resolve
+from tfpetastorm.stores.filesystem import covers, expand_below, join, resolve
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,14 +65,15 @@ class Matched:
 def match(base: str, split: str, pattern: str) -> Matched:
     """The files that `pattern` means below `base`: files, or folders with all data in them; globs with `**` too.
 
-    Left out are what a committed list does not name, and names with "_" or "." in front. Raises `DatasetError` naming
-    the split where there are none, and what `read_common_metadata` raises.
+    The base is a folder as it is called, whatever characters are in it. Left out are what a committed list does not
+    name, and names with "_" or "." in front. Raises `DatasetError` naming the split where there are no files, and what
+    `read_common_metadata` raises.
     """
     try:
-        url = _below(base, pattern)
-        location = resolve(url)
-        asked = resolve(url, glob=False).paths[0]
-        infos, roots, metadata = _Finder(location.filesystem, base, asked).files(location.paths)
+        asked = resolve(_below(base, pattern), glob=False)
+        folder = resolve(base, glob=False).paths[0]
+        location = expand_below(asked, folder if asked.paths[0].startswith(f"{folder}/") else "")
+        infos, roots, metadata = _Finder(location.filesystem, folder, asked.paths[0]).files(location.paths)
     except DatasetNotFoundError as error:
         raise DatasetNotFoundError(_told(split, base, pattern, str(error))) from None
     except TfpetastormError as error:
@@ -86,7 +85,8 @@ def match(base: str, split: str, pattern: str) -> Matched:
 
 def _below(base: str, pattern: str) -> str:
     """The URL of a pattern below a folder, whose URL may have a query."""
-    path, mark, query = base.partition("?") if "://" in base else (base, "", "")
+    is_url = "://" in base and not base.lower().startswith("file:")
+    path, mark, query = base.partition("?") if is_url else (base, "", "")
     return posixpath.join(path, pattern) + mark + query
 
 
@@ -100,12 +100,12 @@ def _told(split: str, base: str, pattern: str, reason: str) -> str:
 
 
 class _Finder:
-    """Finds files and the datasets that they belong to. asked: the pattern as a path."""
+    """Finds files and the datasets that they belong to. base: a folder; asked: the pattern as a path."""
 
     def __init__(self, filesystem: pafs.FileSystem, base: str, asked: str) -> None:
         self._filesystem = filesystem
         self._asked = asked
-        self._base = resolve(base, glob=False).paths[0]
+        self._base = base
         #: The topmost folder whose metadata may rule the files: the base may be a part of a dataset.
         top = self._base
         while "=" in posixpath.basename(top):
@@ -192,9 +192,7 @@ class _Finder:
 
     def _asks(self, path: str) -> bool:
         """Whether the pattern matches a path."""
-        if "**" in self._asked:
-            return fnmatch.fnmatchcase(path, self._asked)
-        return PurePosixPath(path).match(self._asked)
+        return covers(self._asked, self._base if self._asked.startswith(f"{self._base}/") else "", path)
 
 
 def _name(path: str, root: str) -> str:
