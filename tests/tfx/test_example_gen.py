@@ -331,17 +331,51 @@ def test_splits_of_different_schemas_are_refused(base: Path, tmp_path: Path) -> 
 
 def test_an_empty_split_is_told_of(base: Path, tmp_path: Path) -> None:
     shutil.rmtree(base / "eval")
-    with tps.DatasetWriter(base / "eval", SCHEMA):
-        pass
     made = component(base)
-    with pytest.raises(DatasetError, match=r"input split 'eval' can't be read: nothing matches"):
-        resolved(made)
+    (base / "eval").mkdir()
     pq.write_table(pq.read_table(paths(base / "train")[0]).slice(0, 0), base / "eval" / "none.parquet")
-    (base / "eval" / "_common_metadata").unlink()
     (base / "train" / "_common_metadata").unlink()
     with pytest.warns(DatasetWarning, match="the split 'eval' of the examples has no rows"):
         examples = generate(made, tmp_path / "out")
     assert (len(ids(examples, "train")), ids(examples, "eval")) == (40, [])
+
+
+@pytest.mark.parametrize("pattern", ["eval", "eval/", "eval/*", "eval/*.parquet", "eval/**"])
+def test_a_dataset_without_rows_is_an_empty_split(base: Path, tmp_path: Path, pattern: str) -> None:
+    """Of a day on which nothing came there is a schema, and no file."""
+    from tfx_bsl.tfxio.dataset_options import RecordBatchesOptions
+
+    from tfpetastorm.tfxio import UnischemaTFXIO
+
+    shutil.rmtree(base / "eval")
+    with tps.DatasetWriter(base / "eval", SCHEMA):
+        pass
+    made = component(base, input_config=splits(train="train/*", eval=pattern))
+    properties = resolved(made)
+    assert "split:eval,num_files:0,total_bytes:0" in properties["input_fingerprint"]
+    for lists in (False, True):
+        made = component(base, input_config=splits(train="train/*", eval=pattern), arrow_lists=lists)
+        with pytest.warns(DatasetWarning, match="the split 'eval' of the examples has no rows"):
+            examples = generate(made, tmp_path / f"out-{lists}", properties if not lists else None)
+        assert (len(ids(examples, "train")), ids(examples, "eval")) == (40, [])
+        assert sorted(path.name for path in Path(examples.uri).iterdir()) == [
+            "Split-eval",
+            "Split-train",
+            "_common_metadata",
+        ]
+        io = UnischemaTFXIO([f"{examples.uri}/Split-eval/*"])
+        assert list(io.RecordBatches(RecordBatchesOptions(5, num_epochs=1))) == []
+        assert io.ArrowSchema().names == list(SCHEMA.fields)
+    with tps.DatasetWriter(base / "train", SCHEMA, mode="overwrite"):
+        pass
+    with pytest.raises(DatasetError, match="no input split has any file"):
+        generate(component(base, input_config=splits(train="train/*", eval=pattern)), tmp_path / "none")
+    other = tps.Unischema("Other", [Field("id", np.int8)])
+    with tps.DatasetWriter(base / "eval", other, mode="overwrite"):
+        pass
+    write(base / "train", 0, 5, mode="overwrite")
+    with pytest.raises(SchemaMismatchError, match="have different schemas"):
+        generate(component(base, input_config=splits(train="train/*", eval=pattern)), tmp_path / "other")
 
 
 @pytest.mark.parametrize(

@@ -53,21 +53,14 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         options, inputs = taken.options, taken.inputs
         _refuse_inside(inputs, artifact)
         artifact.clear(taken.splits)
+        rewriting = _rewriting(inputs, artifact, taken.buckets, options)
         if taken.buckets is not None or options.arrow_lists or inputs.why_rewritten:
-            rewriting = _rewriting(inputs, artifact, taken.buckets, options)
             pieces = [
                 piece
                 for split, files in inputs.files.items()
                 for piece in pieces_of(inputs, files, None if taken.buckets is not None else split)
             ]
             self._beam("Rewrite", pieces, _Rewrite(rewriting))
-            for split in taken.splits:
-                if not _exists(artifact, split):
-                    rewriting.write_empty(split, "empty.parquet")
-            if renames(artifact.filesystem):
-                artifact.filesystem.create_dir(join(artifact.root, SCRATCH))
-                artifact.filesystem.delete_dir(join(artifact.root, SCRATCH))
-            columns, pairs = rewriting.written, rewriting.pairs
         else:
             copies = [
                 copy
@@ -76,8 +69,13 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             ]
             if copies:
                 self._beam("Copy", copies, _Copy(inputs.datasets[0].filesystem, artifact.filesystem))
-            columns, pairs = inputs.columns, {UNISCHEMA_KEY: inputs.schema.to_json().encode()}
-        rows = artifact.finish(taken.splits, columns, pairs)
+        for split in taken.splits:
+            if not _exists(artifact, split):
+                rewriting.write_empty(split, "empty.parquet")
+        if renames(artifact.filesystem):
+            artifact.filesystem.create_dir(join(artifact.root, SCRATCH))
+            artifact.filesystem.delete_dir(join(artifact.root, SCRATCH))
+        rows = artifact.finish(taken.splits, rewriting.written, rewriting.pairs)
         for split, count in rows.items():
             if not count:
                 warnings.warn(f"the split {split!r} of the examples has no rows.", DatasetWarning, stacklevel=2)

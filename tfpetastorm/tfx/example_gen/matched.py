@@ -65,15 +65,19 @@ class Matched:
 def match(base: str, split: str, pattern: str) -> Matched:
     """The files that `pattern` means below `base`: files, or folders with all data in them; globs with `**` too.
 
-    The base is a folder as it is called, whatever characters are in it. Left out are what a committed list does not
-    name, and names with "_" or "." in front. Raises `DatasetError` naming the split where there are no files, and what
-    `read_common_metadata` raises.
+    The base is a folder as it is called, whatever characters are in it. Of a dataset that was committed without files
+    there are none. Left out are what a committed list does not name, and names with "_" or "." in front. Raises
+    `DatasetError` naming the split where there are no files otherwise, and what `read_common_metadata` raises.
     """
     try:
         asked = resolve(_below(base, pattern), glob=False)
         folder = resolve(base, glob=False).paths[0]
+        finder = _Finder(asked.filesystem, folder, asked.paths[0])
+        empty = finder.empty()
+        if empty:
+            return Matched(split, asked.url, asked.filesystem, (), (), empty)
         location = expand_below(asked, folder if asked.paths[0].startswith(f"{folder}/") else "")
-        infos, roots, metadata = _Finder(location.filesystem, folder, asked.paths[0]).files(location.paths)
+        infos, roots, metadata = finder.files(location.paths)
     except DatasetNotFoundError as error:
         raise DatasetNotFoundError(_told(split, base, pattern, str(error))) from None
     except TfpetastormError as error:
@@ -139,6 +143,16 @@ class _Finder:
         kept = sorted(parquet_names([path for path in kept if is_data_name(posixpath.basename(path))]))
         ruling = {root: metadata for path in kept if (root := roots[path]) and (metadata := self._metadata[root])}
         return tuple(found[path] for path in kept), tuple(roots[path] for path in kept), ruling
+
+    def empty(self) -> dict[str, CommonMetadata]:
+        """The metadata of the dataset that the pattern means, by its root, if it was committed without any file."""
+        folder = self._asked
+        if any(char in posixpath.basename(folder) for char in "*?[") and self._metadata_of(folder) is None:
+            folder = posixpath.dirname(folder)
+        if folder != self._base and not folder.startswith(f"{self._base}/"):
+            return {}
+        metadata = self._metadata_of(folder)
+        return {folder: metadata} if metadata is not None and metadata.files == {} else {}
 
     def _infos(self, paths: Sequence[str]) -> list[pafs.FileInfo]:
         infos: list[pafs.FileInfo] = self._filesystem.get_file_info(list(paths))

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import pyarrow as pa
 
-from tfpetastorm.errors import DamagedDataError
+from tfpetastorm.errors import DamagedDataError, DatasetError, describe
 from tfpetastorm.schema.codecs.base import Codec
 from tfpetastorm.schema.reconcile import reconcile
 from tfpetastorm.schema.unischema import Unischema
@@ -72,7 +72,7 @@ def open_inputs(
 ) -> Inputs:
     """Read the footers of all files. unmapped, codecs: as for `open_dataset`, which tells what it raises.
 
-    Raises `SchemaMismatchError` where the splits have no schema in common.
+    Raises `SchemaMismatchError` where the splits have no schema in common, `DatasetError` where none has a file.
     """
     datasets: list[StoredDataset] = []
     home: dict[str, tuple[int, int]] = {}
@@ -90,8 +90,24 @@ def open_inputs(
         dataset = open_dataset(url, filesystem=filesystem, on_bad_file=bad, **options)
         home |= {file.path: (len(datasets), i) for i, file in enumerate(dataset.files) if file.path in wanted}
         datasets.append(dataset)
+    if not datasets:
+        raise DatasetError(
+            describe(
+                "no input split has any file",
+                expected="rows in one of them",
+                found=f"datasets that were committed without any, at {', '.join(one.url for one in matched)}",
+                remedy="Let the pipeline run when there are rows.",
+            )
+        )
+    # Of those without files there is nothing but a schema.
+    empty = [
+        open_dataset(root, filesystem=filesystem, **options)
+        for one in matched
+        if not one.infos
+        for root in one.metadata
+    ]
     remedy = "Rewrite one of them with the other's schema, or read them by an ExampleGen each."
-    schema = common_schema({dataset.url: dataset.schema for dataset in datasets}, "inputs", remedy)
+    schema = common_schema({one.url: one.schema for one in [*datasets, *empty]}, "inputs", remedy)
     files = {
         one.split: tuple(
             InputFile(one.split, *home[info.path], datasets[home[info.path][0]].files[home[info.path][1]], name)
