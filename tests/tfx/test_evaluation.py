@@ -185,3 +185,18 @@ def test_lists_of_lists_are_no_tf_examples(reader: UnischemaTFXIO, tmp_path: Pat
     shared = evaluation.custom_eval_shared_model(str(tmp_path / "model"), "", config)
     with pytest.raises(OptionError, match=r"hold no lists of lists: .* found the features \['track', 'boxes'\]"):
         evaluated(reader, config, shared, tmp_path / "found")
+
+
+def test_a_feature_of_text_alone_is_no_tf_example(reader: UnischemaTFXIO, tmp_path: Path) -> None:
+    """Though it is one input of strings as well; lists of lists, which tf.Examples can't hold, are then no matter."""
+
+    class OfText(tf.Module):
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "text")])
+        def serve(self, text: Any) -> dict[str, Any]:
+            return {"predicted": tf.cast(tf.strings.length(text), tf.float32)}
+
+    model = OfText()
+    tf.saved_model.save(model, str(tmp_path / "model"), signatures={"serving_default": model.serve})
+    config = config_of([tfma.ModelSpec(label_key=LABEL)], feature_keys=["flag"])
+    shared = evaluation.custom_eval_shared_model(str(tmp_path / "model"), "", config)
+    assert evaluated(reader, config, shared, tmp_path / "found")

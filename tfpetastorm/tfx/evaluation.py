@@ -51,8 +51,9 @@ def custom_extractors(eval_shared_model: Any, eval_config: Any, tensor_adapter_c
     models = eval_shared_model if isinstance(eval_shared_model, list) else [eval_shared_model]
     paths = [one.model_path for one in models if one is not None and one.model_type == tfma.TF_GENERIC]
     names = [spec.signature_name for spec in eval_config.model_specs]
-    as_examples = any(CallableModel(path).takes_examples(name) for path in paths for name in names)
-    complete = functools.partial(_complete, as_examples=as_examples, nested=_nested(tensor_adapter_config))
+    found = {CallableModel(path).string_input(name) for path in paths for name in names}
+    strings = sorted(name for name in found if name is not None)
+    complete = functools.partial(_complete, strings=strings, nested=_nested(tensor_adapter_config))
     checked = functools.partial(_with_labels, labels=_labels(eval_config))
     extractors = [
         tfma.extractors.Extractor(stage_name="CheckLabels", ptransform=beam.Map(checked)),
@@ -118,11 +119,12 @@ class CallableModel:
             padded = {feature for feature in specs if length_name(feature) in specs and specs[feature].shape.rank == 2}
             self.signatures[name] = _Padded(name, signature, specs, padded) if padded else signature
 
-    def takes_examples(self, name: str) -> bool:
-        """Whether a signature takes one tensor of strings, as those of serialized `tf.Example`s do."""
+    def string_input(self, name: str) -> str | None:
+        """The name of a signature's one input if that is of strings: of serialized `tf.Example`s, where the data has no
+        feature of that name. Else None."""
         signature = self.signatures.get(name or tf.saved_model.DEFAULT_SERVING_SIGNATURE_DEF_KEY)
-        specs = [] if signature is None else list(signature.structured_input_signature[1].values())
-        return len(specs) == 1 and specs[0].dtype == tf.string
+        specs = {} if signature is None else signature.structured_input_signature[1]
+        return next((name for name, spec in specs.items() if len(specs) == 1 and spec.dtype == tf.string), None)
 
 
 def _functions_of_dicts(loaded: Any) -> Iterator[tuple[str, _Function]]:
@@ -190,7 +192,7 @@ class _Padded(_Function):
 
 
 def _complete(
-    extracts: dict[str, Any], as_examples: bool, nested: tensor_adapter.TensorAdapterConfig | None
+    extracts: dict[str, Any], strings: list[str], nested: tensor_adapter.TensorAdapterConfig | None
 ) -> dict[str, Any]:
     batch, features = extracts[tfma.ARROW_RECORD_BATCH_KEY], extracts.get(tfma.FEATURES_KEY, {})
     if nested is not None:
@@ -198,6 +200,7 @@ def _complete(
         tensors = tensor_adapter.TensorAdapter(nested).ToBatchTensors(columns, produce_eager_tensors=True)
         features = {**features, **{name: _as_value(tensor) for name, tensor in tensors.items()}}
     if tfma.ARROW_INPUT_COLUMN not in batch.schema.names:
+        as_examples = any(name not in batch.schema.names for name in strings)
         records = _examples(batch) if as_examples else [b""] * batch.num_rows
         column = pa.array([[record] for record in records], pa.large_list(pa.large_binary()))
         names = [*batch.schema.names, tfma.ARROW_INPUT_COLUMN]
