@@ -127,3 +127,24 @@ def test_what_a_model_takes_has_to_be_known(graph: TransformGraph, tmp_path: Pat
     with pytest.raises(OptionError, match=r"outputs names \['gone'\]"):
         export_with_transform(model, graph, tmp_path / "model", features="gone")
     assert not (tmp_path / "model").exists()
+
+
+@pytest.mark.parametrize("names", [["a.b", "a/b", "a-b"], ["self"], ["a b"]])
+def test_names_that_are_no_arguments_are_taken_by_functions_and_examples(tmp_path: Path, names: list[str]) -> None:
+    class Sum(keras.Model):
+        def call(self, features: Any, training: bool = False) -> Any:
+            return sum(features.values())
+
+    specs = {name: tf.TensorSpec([None], tf.float32) for name in names}
+    saved = tf.Module()
+    saved.transform_fn = tf.function(
+        lambda inputs: {name: tensor * 2.0 for name, tensor in inputs.items()}, input_signature=[specs], autograph=False
+    ).get_concrete_function()
+    tf.saved_model.save(saved, str(tmp_path / "graph" / "transform_fn"))
+    served = exported(Sum(), TransformGraph(tmp_path / "graph"), tmp_path / "model", features=names)
+    expected = {"serving_default", "serving_tf_examples", "transform_features"}
+    assert set(served.signatures) == ({"serving_tf_examples"} if names != ["a b"] else expected)
+    raw = {name: tf.constant([1.0, 2.0]) for name in names}
+    assert served.serve(raw)["outputs"].numpy().tolist() == [2.0 * len(names), 4.0 * len(names)]
+    if names == ["a b"]:
+        assert served.signatures["serving_default"](a_b=raw["a b"])["outputs"].numpy().tolist() == [2.0, 4.0]

@@ -27,9 +27,9 @@ def export_with_transform(
     The SavedModel holds the graph's vocabularies. Of a label that `preprocessing_fn` transforms too nothing is asked.
     Its signatures, each left out where a feature can't be said so:
 
-    - `serving_default`: raw features by name, int64, float32 or strings, dense ones `[batch, *shape]`; nullable
-      scalars and lists padded to `[batch, n]`, with how many values of each row count in `<name>_length`, int64
-      `[batch]`. Gives the model's outputs, by name, or as `outputs`.
+    - `serving_default`: raw features by name ("_" for what is in no argument's name), int64, float32 or strings, dense
+      ones `[batch, *shape]`; nullable scalars and lists padded to `[batch, n]`, with how many values of each row count
+      in `<name>_length`, int64 `[batch]`. Gives the model's outputs, by name, or as `outputs`.
     - `serving_tf_examples`: `examples`, serialized `tf.Example`s `[batch]`. Gives the same.
     - `transform_features`: as `serving_default`, but gives what the model is fed.
 
@@ -121,24 +121,32 @@ def _resources(model: Any) -> list[Any]:
 
 def _padded_specs(raw: Mapping[str, Any]) -> dict[str, Any] | None:
     """How raw features are said in dense tensors; None if one can't be."""
-    specs: dict[str, Any] = {}
+    specs: list[tuple[str, Any, Any]] = []
     for name, spec in raw.items():
         if isinstance(spec, tf.TensorSpec):
-            specs[name] = tf.TensorSpec(spec.shape, spec.dtype, name)
-        elif _is_list(spec) and length_name(name) not in raw:
-            specs[name] = tf.TensorSpec([None, None], spec.dtype, name)
-            specs[length_name(name)] = tf.TensorSpec([None], tf.int64, length_name(name))
+            specs.append((argument_name(name), spec.shape, spec.dtype))
+        elif _is_list(spec):
+            specs.append((argument_name(name), [None, None], spec.dtype))
+            specs.append((argument_name(length_name(name)), [None], tf.int64))
         else:
             return None
-    return specs
+    made = {name: tf.TensorSpec(shape, dtype, name) for name, shape, dtype in specs}
+    # A signature's own argument is called self.
+    return made if len(made) == len(specs) and "self" not in made else None
+
+
+def argument_name(name: str) -> str:
+    """What TensorFlow calls the argument of a signature that a feature is: with "_" for what is in no such name."""
+    made = "".join(char if char.isalnum() else "_" for char in name)
+    return made if made[:1].isalpha() else f"arg_{made}"
 
 
 def _from_padded(given: Mapping[str, Any], raw: Mapping[str, Any]) -> dict[str, Any]:
     made = {}
     for name, spec in raw.items():
-        made[name] = given[name]
+        made[name] = given[argument_name(name)]
         if not isinstance(spec, tf.TensorSpec):
-            ragged = tf.RaggedTensor.from_tensor(given[name], given[length_name(name)])
+            ragged = tf.RaggedTensor.from_tensor(made[name], given[argument_name(length_name(name))])
             made[name] = ragged.to_sparse() if isinstance(spec, tf.SparseTensorSpec) else ragged
     return made
 
