@@ -16,6 +16,7 @@ import logging
 import os
 import sys
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,13 +73,22 @@ class Follow(logging.Handler):
 
 
 def write_data(folder: Path, every: int) -> None:
-    """Unless it is there: TFX would take a dataset that is written again for another."""
+    """Unless it is there, every n-th flight: TFX would take a dataset that is written again for another."""
     wanted = {"train": TRAINING, "eval": EVALUATION}
-    if all((folder / name / "_common_metadata").exists() for name in wanted):
+    told = folder / "every.txt"
+    there = all((folder / name / "_common_metadata").exists() for name in wanted)
+    if there and told.exists() and told.read_text() == str(every):
         return
+    told.unlink(missing_ok=True)
     columns = flights()
     for name, months in wanted.items():
         write_flights(folder / name, columns, months, every)
+    told.write_text(str(every))
+
+
+def latest(paths: Iterable[Path]) -> Path:
+    """The artifact, or version of a model, that TFX made last: of the greatest number."""
+    return max(paths, key=lambda path: int(path.name))
 
 
 def executions(root: Path) -> dict[int, Step]:
@@ -114,8 +124,7 @@ def run(pipeline, root: Path, options=None) -> list[Step]:
 
 def blessed(root: Path) -> bool:
     """Whether the model that was last evaluated is good enough."""
-    latest = max((root / "UnischemaEvaluator" / "blessing").iterdir(), key=lambda path: int(path.name))
-    return (latest / "BLESSED").exists()
+    return (latest((root / "UnischemaEvaluator" / "blessing").iterdir()) / "BLESSED").exists()
 
 
 def what_ran(runs: list[list[Step]], seconds: list[float]) -> Table:
@@ -257,9 +266,9 @@ def main() -> int:
                 started = time.monotonic()
                 runs.append(run(flights_pipeline(data, root, pushed, epochs=options.epochs), root))
                 seconds.append(time.monotonic() - started)
-            versions = sorted(pushed.iterdir()) if blessed(root) else []
-            schema = max((root / "UnischemaSchemaGen" / "schema").glob("*/schema.pbtxt"))
-            found = forecasts(versions[-1], data, schema) if versions else None
+            version = latest(pushed.iterdir()) if blessed(root) else None
+            schema = latest((root / "UnischemaSchemaGen" / "schema").iterdir()) / "schema.pbtxt"
+            found = forecasts(version, data, schema) if version is not None else None
     except Exception:
         console.print(f"[red]It failed; {log} says how.[/]", soft_wrap=True)
         raise
@@ -268,7 +277,7 @@ def main() -> int:
         console.print(f"[red]No model was pushed: none was off by less than {GOAL} minutes.[/]")
         return 1
     table = judged(found)
-    console.print(f"[bold]{versions[-1]}[/]  pushed", soft_wrap=True)
+    console.print(f"[bold]{version}[/]  pushed", soft_wrap=True)
     console.print(table)
     console.print(draw(found, folder / "flights.png"))
     return 0

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import tfpetastorm as tps
+from examples.flights.__main__ import write_data
 from examples.flights.data import EVALUATION, SCHEMA, airlines, flights, write_flights
 
 
@@ -98,3 +99,12 @@ def test_airlines_have_short_names() -> None:
     names = airlines()
     assert (names["UA"], names["FL"], names["B6"]) == ("United Air Lines", "AirTran Airways", "JetBlue Airways")
     assert len(names) == 16
+
+
+def test_they_are_written_again_only_if_others_are_asked_for(tmp_path: Path) -> None:
+    write_data(tmp_path, 400)
+    first = sorted(tmp_path.rglob("*.parquet"))
+    write_data(tmp_path, 400)
+    assert sorted(tmp_path.rglob("*.parquet")) == first
+    write_data(tmp_path, 200)
+    assert tps.open_dataset(tmp_path / "eval").num_rows == 135 + 1

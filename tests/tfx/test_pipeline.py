@@ -25,7 +25,7 @@ from tfx.utils import io_utils
 from tfx_bsl.public import tfxio
 
 import tfpetastorm as tps
-from examples.flights.__main__ import Step, bars, blessed, executions, forecasts, off_by, run
+from examples.flights.__main__ import Step, bars, blessed, executions, forecasts, latest, off_by, run
 from examples.flights.data import SCHEMA
 from examples.flights.pipeline import LABEL, flights_pipeline
 from tfpetastorm.errors import SchemaMismatchError
@@ -91,6 +91,10 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
     assert not done.stderr
     steps = list(executions(folder / "pipeline").values())
     return Demo(folder, done.stdout, [steps[: len(COMPONENTS)], steps[len(COMPONENTS) :]])
+
+
+def test_the_latest_artifact_is_that_of_the_greatest_number(tmp_path: Path) -> None:
+    assert latest([tmp_path / "2", tmp_path / "11", tmp_path / "9"]) == tmp_path / "11"
 
 
 def test_all_components_run_once_and_then_come_from_cache(demo: Demo) -> None:
