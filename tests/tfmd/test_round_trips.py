@@ -75,3 +75,15 @@ def test_without_tags_names_order_and_presence_stay(schema: Unischema) -> None:
     plain = schema_to_unischema(without_tags(unischema_to_schema(schema)))
     assert [(field.name, field.nullable) for field in plain] == [(field.name, field.nullable) for field in schema]
     assert all(field.codec is None for field in plain)
+
+
+@given(schemas, schemas)
+def test_like_a_proto_it_is_that_proto_and_its_fields_are_those_given(schema: Unischema, other: Unischema) -> None:
+    proto = unischema_to_schema(schema)
+    assert unischema_to_schema(schema, like=proto) == proto
+    plain = without_tags(proto)
+    assert unischema_to_schema(schema_to_unischema(plain), like=plain) == plain
+    for like in (proto, plain):
+        kept = like.SerializeToString(deterministic=True)
+        assert schema_to_unischema(unischema_to_schema(other, like=like)) == other
+        assert like.SerializeToString(deterministic=True) == kept

@@ -20,7 +20,7 @@ from tfpetastorm.schema.codecs import (
 )
 from tfpetastorm.schema.field import UnischemaField as Field
 from tfpetastorm.schema.unischema import Unischema
-from tfpetastorm.tfmd import unischema_to_schema
+from tfpetastorm.tfmd import schema_to_unischema, unischema_to_schema
 
 
 def feature(dtype: object, shape: tuple[int | None, ...] = (), codec: object = None, nullable: bool = False):
@@ -137,3 +137,68 @@ def test_the_proto_can_be_made_json() -> None:
 def test_what_is_no_unischema_is_refused() -> None:
     with pytest.raises(SchemaError, match="expected a Unischema, found \\[\\]"):
         unischema_to_schema([])
+
+
+EDITED = """
+    feature { name: "city" type: BYTES string_domain { value: "a" value: "b" } value_count { min: 1 }
+      presence { min_fraction: 1.0 min_count: 1 } annotation { tag: "theirs" comment: "where" } }
+    feature { name: "old" type: INT lifecycle_stage: DEPRECATED }
+    feature { name: "hour" type: INT int_domain { min: 0 max: 23 } presence { min_fraction: 1.0 } shape { } }
+    feature { name: "kind" type: BYTES domain: "kinds" value_count { min: 1 max: 1 } }
+    feature { name: "gone" type: FLOAT }
+    string_domain { name: "kinds" value: "x" }
+    sparse_feature { name: "pair" value_feature { name: "gone" } index_feature { name: "hour" } }
+    weighted_feature { name: "much" feature { step: "city" } weight_feature { step: "hour" } }
+    default_environment: "TRAINING"
+"""
+
+
+def test_what_others_said_is_kept_where_it_holds() -> None:
+    like = text_format.Parse(EDITED, schema_pb2.Schema())
+    as_it_is = schema_to_unischema(like)
+    assert unischema_to_schema(as_it_is, like=like) == like
+    schema = Unischema(
+        "S",
+        [
+            Field("hour", np.int8, nullable=True),
+            Field("kind", np.str_),
+            Field("city", np.str_, (None,)),
+            Field("new", np.float32),
+        ],
+    )
+    made = unischema_to_schema(schema, like=like)
+    assert schema_to_unischema(made) == schema
+    assert [feature.name for feature in made.feature] == ["hour", "old", "kind", "city", "new"]
+    by_name = {feature.name: feature for feature in made.feature}
+    fresh = {feature.name: feature for feature in unischema_to_schema(schema).feature}
+    assert (by_name["hour"].int_domain.max, by_name["hour"].HasField("shape")) == (23, False), "of other nulls"
+    assert by_name["hour"].value_count == fresh["hour"].value_count
+    assert by_name["kind"].domain == "kinds"
+    assert by_name["kind"].shape == fresh["kind"].shape
+    assert by_name["city"] == like.feature[0], "as it was, without a tag"
+    assert by_name["new"] == fresh["new"]
+    assert (len(made.sparse_feature), len(made.weighted_feature)) == (0, 1), "without what is made of what is gone"
+    assert list(made.default_environment) == ["TRAINING"]
+    others = Unischema("S", [Field("hour", np.float32), Field("city", np.bytes_)])
+    hour, _, city = unischema_to_schema(others, like=like).feature
+    fresh_hour, fresh_city = unischema_to_schema(others).feature
+    assert hour == fresh_hour, "a domain of integers is none of floats"
+    assert (city.shape, city.WhichOneof("domain_info")) == (fresh_city.shape, None)
+    assert (city.annotation.tag[0], city.annotation.comment) == ("theirs", ["where"])
+
+
+def test_the_limits_of_a_dtype_are_nobodys_edit() -> None:
+    def of(dtype: object) -> Unischema:
+        return Unischema("S", [Field("x", dtype)])
+
+    for dtype in (np.int64, np.int32, np.bool_, np.dtype("datetime64[s]")):
+        assert unischema_to_schema(of(dtype), like=unischema_to_schema(of(np.int8))) == unischema_to_schema(of(dtype))
+    edited = unischema_to_schema(of(np.int16))
+    edited.feature[0].int_domain.max = 1000
+    assert unischema_to_schema(of(np.int32), like=edited).feature[0].int_domain.max == 1000
+    assert unischema_to_schema(of(np.int8), like=edited) == unischema_to_schema(of(np.int8))
+
+
+def test_what_is_no_proto_is_refused_as_a_likeness() -> None:
+    with pytest.raises(SchemaError, match="like is not a schema proto"):
+        unischema_to_schema(Unischema("S", [Field("a", np.int8)]), like="text")  # type: ignore[arg-type]

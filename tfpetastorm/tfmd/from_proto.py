@@ -54,12 +54,21 @@ def schema_to_unischema(proto: schema_pb2.Schema, codecs: Iterable[type[Codec]] 
     fields = []
     for message in proto.feature:
         feature = Feature(module, proto, message)
-        if not feature.used:
-            continue
-        tag = read_tag(message.annotation, feature.place)
-        fields.append(plain_field(feature) if tag is None else _tagged(feature, tag, table))
+        if feature.used:
+            fields.append(field_of(feature, table))
+    return Unischema(name_of(proto), fields)
+
+
+def name_of(proto: Any) -> Any:
+    """The name of a schema proto's Unischema."""
     named = read_tag(proto.annotation)
-    return Unischema(_NAMELESS if named is None else named.get("name", _NAMELESS), fields)
+    return _NAMELESS if named is None else named.get("name", _NAMELESS)
+
+
+def field_of(feature: Feature, table: Mapping[str, type[Codec]]) -> UnischemaField:
+    """The field of a feature that is used. table: the codecs that a tag may name. Raises SchemaError."""
+    tag = feature.tag
+    return plain_field(feature) if tag is None else _tagged(feature, tag, table)
 
 
 def _tagged(feature: Feature, tag: Mapping[str, Any], table: Mapping[str, type[Codec]]) -> UnischemaField:

@@ -12,6 +12,7 @@ import numpy as np
 from tfpetastorm.errors import Place, SchemaError, describe
 from tfpetastorm.schema.field import UnischemaField
 from tfpetastorm.tfmd.form import TIME_FORMATS, Bounds, Dims, Form, integer_of
+from tfpetastorm.tfmd.tags import read_tag
 
 _DTYPES = {form: dt.date if unit == "D" else np.dtype(f"datetime64[{unit}]") for unit, form in TIME_FORMATS.items()}
 #: Stages whose features TFX makes no tensors of, and features that only statistics have.
@@ -29,49 +30,59 @@ class Feature:
     def __init__(self, module: Any, schema: Any, message: Any) -> None:
         self._module = module
         self._schema = schema
-        self._message = message
+        #: The proto's own message.
+        self.message = message
         self.name: str = message.name
         self.place = Place(field=message.name)
+
+    def instead(self, message: Any) -> Feature:
+        """Another message in its place of the schema."""
+        return Feature(self._module, self._schema, message)
 
     @property
     def used(self) -> bool:
         """Whether TFX's components use it."""
-        stage = self._module.LifecycleStage.Name(self._message.lifecycle_stage)
-        return not self._message.deprecated and stage not in _UNUSED
+        stage = self._module.LifecycleStage.Name(self.message.lifecycle_stage)
+        return not self.message.deprecated and stage not in _UNUSED
+
+    @property
+    def tag(self) -> dict[str, Any] | None:
+        """What our tag says of it; None without one."""
+        return read_tag(self.message.annotation, self.place)
 
     @property
     def nullable(self) -> bool:
         """Whether rows may lack it."""
-        if self._message.HasField("group_presence"):
-            return not self._message.group_presence.required
-        return bool(self._message.presence.min_fraction != 1.0)
+        if self.message.HasField("group_presence"):
+            return not self.message.group_presence.required
+        return bool(self.message.presence.min_fraction != 1.0)
 
     @property
     def type(self) -> str | None:
         """The name of its FeatureType; None if it is not set."""
-        name = str(self._module.FeatureType.Name(self._message.type))
+        name = str(self._module.FeatureType.Name(self.message.type))
         return None if name == "TYPE_UNKNOWN" else name
 
     @property
     def domain(self) -> str | None:
         """The name of the field that has its domain, of one declared once for the schema "domain"."""
-        name: str | None = self._message.WhichOneof("domain_info")
+        name: str | None = self.message.WhichOneof("domain_info")
         return name
 
     @cached_property
     def bounds(self) -> Bounds:
         """The least and most of its int_domain, also one declared once for the schema; None where it has none."""
-        domain = self._message.int_domain
+        domain = self.message.int_domain
         if self.domain == "domain":
-            domain = next((one for one in self._schema.int_domain if one.name == self._message.domain), domain)
+            domain = next((one for one in self._schema.int_domain if one.name == self.message.domain), domain)
         return (domain.min if domain.HasField("min") else None, domain.max if domain.HasField("max") else None)
 
     @property
     def time_format(self) -> str | None:
         """The name of the IntegerTimeFormat that it counts time in."""
-        if self.domain != "time_domain" or self._message.time_domain.WhichOneof("format") != "integer_format":
+        if self.domain != "time_domain" or self.message.time_domain.WhichOneof("format") != "integer_format":
             return None
-        name = str(self._module.TimeDomain.IntegerTimeFormat.Name(self._message.time_domain.integer_format))
+        name = str(self._module.TimeDomain.IntegerTimeFormat.Name(self.message.time_domain.integer_format))
         return None if name == "FORMAT_UNKNOWN" else name
 
     @cached_property
@@ -79,11 +90,11 @@ class Feature:
         """The sizes of its `shape` if it has one and all are given."""
         dims = self._dims
         fixed = tuple(size for size in dims if size is not None)
-        return fixed if self._message.HasField("shape") and len(fixed) == len(dims) else None
+        return fixed if self.message.HasField("shape") and len(fixed) == len(dims) else None
 
     @property
     def _dims(self) -> Dims:
-        sizes = [dim.size if dim.HasField("size") and dim.size != -1 else None for dim in self._message.shape.dim]
+        sizes = [dim.size if dim.HasField("size") and dim.size != -1 else None for dim in self.message.shape.dim]
         if any(size is not None and size < 1 for size in sizes):
             raise SchemaError(describe("Not a size", self.place, expected="a size above 0", found=sizes))
         return tuple(sizes)
@@ -91,13 +102,13 @@ class Feature:
     @property
     def _counts(self) -> list[Any] | None:
         """The bounds on how many values it has, one level each; None if it has none."""
-        if self._message.HasField("value_count"):
-            return [self._message.value_count]
-        return list(self._message.value_counts.value_count) if self._message.HasField("value_counts") else None
+        if self.message.HasField("value_count"):
+            return [self.message.value_count]
+        return list(self.message.value_counts.value_count) if self.message.HasField("value_counts") else None
 
     def plain_dims(self) -> Dims:
         """Its dimensions, with nothing known but the proto: one value a row is a scalar, none said a list."""
-        if self._message.HasField("shape"):
+        if self.message.HasField("shape"):
             return self._dims
         counts = self._counts
         if not counts:
@@ -116,7 +127,7 @@ class Feature:
         return True
 
     def _admits(self, dims: Dims) -> bool:
-        if self._message.HasField("shape"):
+        if self.message.HasField("shape"):
             said = self._dims
             return len(said) == len(dims) and all(
                 a is None or b is None or a == b for a, b in zip(said, dims, strict=True)
@@ -124,7 +135,7 @@ class Feature:
         counts = self._counts
         if counts is None:
             return True
-        if self._message.HasField("value_count"):
+        if self.message.HasField("value_count"):
             # All values of a row, however they are nested.
             return None in dims or _counted(counts[0], math.prod(size for size in dims if size))
         levels = dims or (1,)
@@ -134,7 +145,7 @@ class Feature:
 
     def __str__(self) -> str:
         counts = self._counts
-        if self._message.HasField("shape"):
+        if self.message.HasField("shape"):
             shape = f"of shape {self._dims}"
         elif counts is not None:
             shape = "of " + ", ".join(f"{count.min} to {count.max or 'any number of'} values" for count in counts)

@@ -22,6 +22,14 @@ def write_tag(annotation: Any, content: dict[str, Any]) -> None:
     annotation.tag.append(f"{PREFIX}{VERSION} {json.dumps(content, sort_keys=True)}")
 
 
+def drop_tag(annotation: Any) -> None:
+    """Remove our tags of an Annotation, and leave those of others."""
+    others = [tag for tag in annotation.tag if not tag.startswith(PREFIX)]
+    if len(others) < len(annotation.tag):
+        del annotation.tag[:]
+        annotation.tag.extend(others)
+
+
 def read_tag(annotation: Any, place: Place | None = None) -> dict[str, Any] | None:
     """What our tag in an Annotation says; None without one. Those of others are passed over.
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from tfpetastorm.errors import SchemaError, describe
 from tfpetastorm.schema.field import UnischemaField
 from tfpetastorm.schema.unischema import Unischema
+from tfpetastorm.tfmd.edits import edited_like
 from tfpetastorm.tfmd.form import Form, form_of
 from tfpetastorm.tfmd.package import schema_module
 from tfpetastorm.tfmd.tags import write_tag
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from tensorflow_metadata.proto.v0 import schema_pb2
 
 
-def unischema_to_schema(schema: Unischema) -> schema_pb2.Schema:
+def unischema_to_schema(schema: Unischema, like: schema_pb2.Schema | None = None) -> schema_pb2.Schema:
     """The proto that TFX's components take for datasets of `schema`; `schema_to_unischema` makes an equal one of it.
 
     One feature a field, in order. Without nulls: `presence.min_fraction` of 1, and a `shape` if it is fixed (no `dim`
@@ -26,12 +27,26 @@ def unischema_to_schema(schema: Unischema) -> schema_pb2.Schema:
     an `image_domain` (their value is the encoded image), Decimals a `float_domain`. A tag in each annotation has
     the dtype, shape and codec, one in the schema's its name.
 
-    Raises MissingPackageError without tensorflow-metadata, SchemaError for what is no Unischema.
+    like: a proto whose edits are kept: `schema_to_unischema(like)` gives `like` again. A feature that says the field
+    stays as it is. Where another dtype, shape or codec, or other nulls are said, what still holds stays: the domain if
+    somebody edited it and the type is the same, counts and presence if shape and nulls are, annotations of others.
+    Features that are not in the schema go, but for those that TFX does not use. What `like` says of the schema as a
+    whole stays, without sparse and weighted features of columns that are gone.
+
+    Raises MissingPackageError without tensorflow-metadata, SchemaError for what is no Unischema, or no proto.
     """
     given: object = schema
     if not isinstance(given, Unischema):
         raise SchemaError(describe("Not a schema", expected="a Unischema", found=repr(given)))
     proto = schema_module()
+    if like is not None:
+        edited: schema_pb2.Schema = edited_like(proto, like, schema, lambda one: _made(proto, one))
+        return edited
+    made: schema_pb2.Schema = _made(proto, schema)
+    return made
+
+
+def _made(proto: Any, schema: Unischema) -> Any:
     made = proto.Schema(represent_variable_length_as_ragged=True)
     write_tag(made.annotation, {"name": schema.schema_name})
     for field, stored in zip(schema, json.loads(schema.to_json())["fields"], strict=True):
