@@ -99,7 +99,8 @@ class TransformGraph(tf.Module):
             masks `<name>_valid`, or such as UnischemaTFXIO gives. They become what the graph was made for: int64,
             float32 or strings, dense, ragged or sparse. Those that the graph doesn't know are passed over.
         outputs: the names of the transformed features that are wanted, all by default. Only what these are made of
-            has to be among `features`.
+            has to be among `features`; all of the graph may run nevertheless, others without values: zeros, empty
+            strings, no items.
 
         Returns the transformed features by name. Raises SchemaMismatchError for a feature that is missing or can't
         become what the graph takes, OptionError for a name that is no output.
