@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 from pyspark.sql import types as T  # noqa: N812 - as Spark's users call it
 
+from tfpetastorm import make_batch_reader
 from tfpetastorm.errors import DatasetError, DatasetWarning, FilesNotSeenError, OptionError
 from tfpetastorm.spark import SparkDatasetConverter, make_spark_converter, spark_dataset_converter
 from tfpetastorm.spark.spark_dataset_converter import register_delete_dir_handler
@@ -84,6 +85,17 @@ def test_values_come_out_in_batches_of_namedtuples(spark: Any, parent: Path) -> 
     assert batches[0].raw[3] == b"\x03\0"
     assert batches[0].wide.dtype == np.float64
     assert batches[0].narrow.dtype == np.float32
+
+
+def test_times_of_any_century_are_stored_as_what_they_are(spark: Any, parent: Path) -> None:
+    texts = ["0001-01-01T00:00:00", "1000-02-03T04:05:06.000007", "2020-01-01T00:00:00", "9999-12-31T00:00:00"]
+    moments = ", ".join(f"(timestamp'{text}Z', date'{text[:10]}')" for text in texts)
+    converter = make_spark_converter(spark.sql(f"select * from values {moments} as made(t, d)").coalesce(1))
+    with make_batch_reader(list(converter.file_urls), num_epochs=1, shuffle_row_groups=False) as reader:
+        [batch] = reader
+    np.testing.assert_array_equal(batch.t, np.array(texts, "datetime64[us]"))
+    np.testing.assert_array_equal(batch.d.astype("datetime64[D]"), np.array([text[:10] for text in texts], "M8[D]"))
+    assert spark.conf.get("spark.sql.parquet.outputTimestampType", None) in (None, "INT96")
 
 
 def test_batches_of_an_endless_dataset_are_all_full_and_of_32_rows(spark: Any, parent: Path) -> None:

@@ -14,8 +14,9 @@ from typing import Any
 
 from tfpetastorm.redaction import redact, redact_text
 from tfpetastorm.spark.files import delete_folder, exists
+from tfpetastorm.spark.overrides import session_settings
 from tfpetastorm.spark.precision import with_arrays, with_precision
-from tfpetastorm.spark.settings import parquet_settings
+from tfpetastorm.spark.settings import TIME_SETTINGS, parquet_settings
 
 _LOG = logging.getLogger("tfpetastorm")
 
@@ -49,7 +50,8 @@ class CachedDataFrameMeta:
         for name, value in parquet_settings(row_group_size / 2**20, None, use_summary_metadata=False).items():
             writer = writer.option(name, value)
         try:
-            writer.parquet(url)
+            with session_settings(df.sparkSession, TIME_SETTINGS):
+                writer.parquet(url)
         except BaseException:
             # What Spark had written so far; the error that counts is Spark's.
             with suppress(Exception):

@@ -6,6 +6,14 @@ import numpy as np
 
 from tfpetastorm.schema.unischema import Unischema
 
+#: By which times and dates are stored as what they are.
+TIME_SETTINGS = {
+    # INT96, the default, holds nanoseconds for most readers: other centuries come back as this one.
+    "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
+    # NumPy's calendar, in which days of before 1582 are counted as today's. Spark 3 refuses them otherwise.
+    "spark.sql.parquet.datetimeRebaseModeInWrite": "CORRECTED",
+    "spark.sql.parquet.int96RebaseModeInWrite": "CORRECTED",
+}
 #: How many bytes Spark is to hand to a Python worker at once.
 _HANDED_BYTES = 16 << 20
 
@@ -38,11 +46,7 @@ def sql_settings(schema: Unischema) -> dict[str, str]:
         1, sum(_array_bytes(field.shape, field.dtype.itemsize) for field in schema if field.shape)
     )
     return {
-        # INT96, the default, holds nanoseconds for most readers: other centuries come back as this one.
-        "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
-        # NumPy's calendar, in which days of before 1582 are counted as today's. Spark 3 refuses them otherwise.
-        "spark.sql.parquet.datetimeRebaseModeInWrite": "CORRECTED",
-        "spark.sql.parquet.int96RebaseModeInWrite": "CORRECTED",
+        **TIME_SETTINGS,
         # Spark 3.5 bounds what it hands to Python by rows only, of which arrays can be large.
         "spark.sql.execution.arrow.maxRecordsPerBatch": str(min(10_000, max(1, rows))),
         "spark.sql.execution.arrow.maxBytesPerBatch": str(_HANDED_BYTES),
