@@ -308,6 +308,17 @@ def test_what_was_deleted_is_stored_anew(spark: Any, parent: Path) -> None:
     assert folder_of(third).exists()
 
 
+def test_a_users_own_files_are_not_deleted(spark: Any, tmp_path: Path) -> None:
+    spark.range(3).coalesce(1).write.parquet(str(tmp_path / "mine"))
+    for given in (tmp_path / "mine", str(tmp_path / "mine"), f"file://{tmp_path}/mine"):
+        converter = make_spark_converter(given)
+        for one in (converter, pickle.loads(pickle.dumps(converter))):
+            with pytest.warns(DatasetWarning, match=f"{tmp_path}/mine were there before .* left as they are") as caught:
+                one.delete()
+            assert caught[0].filename == __file__
+    assert len(make_spark_converter(tmp_path / "mine")) == 3
+
+
 def test_a_handler_deletes(spark: Any, parent: Path) -> None:
     told: list[str] = []
     converter = make_spark_converter(spark.range(12))

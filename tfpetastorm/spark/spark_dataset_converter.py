@@ -52,7 +52,7 @@ class SparkDatasetConverter:
     """A stored DataFrame. It can be pickled and used in any process that sees its files.
 
     cache_dir_url: the folder it lies in. file_urls: its Parquet files. dataset_size: its rows, which is also its
-    `len`.
+    `len`. users_own: whether the files are a user's, which `delete()` leaves alone.
     """
 
     #: The key of Spark's configuration that says where DataFrames are stored.
@@ -60,10 +60,16 @@ class SparkDatasetConverter:
     #: Our own name of it, which goes before petastorm's.
     CACHE_DIR_CONF = "tfpetastorm.spark.converter.parentCacheDirUrl"
 
-    def __init__(self, cache_dir_url: str, file_urls: Sequence[str], dataset_size: int) -> None:
+    #: Of those, too, that were pickled when there was no such attribute.
+    users_own = False
+
+    def __init__(
+        self, cache_dir_url: str, file_urls: Sequence[str], dataset_size: int, *, users_own: bool = False
+    ) -> None:
         self.cache_dir_url = cache_dir_url
         self.file_urls = file_urls
         self.dataset_size = dataset_size
+        self.users_own = users_own
 
     def __len__(self) -> int:
         return self.dataset_size
@@ -122,7 +128,18 @@ class SparkDatasetConverter:
         )
 
     def delete(self) -> None:
-        """Deletes the stored files, by the handler if one is registered. The same DataFrame would be stored anew."""
+        """Deletes the stored files, by the handler if one is registered. The same DataFrame would be stored anew.
+
+        Of a converter that was made of a path or URL nothing is deleted, and a warning says so: nothing was stored.
+        """
+        if self.users_own:
+            warnings.warn(
+                f"The files at {redact(self.cache_dir_url)} were there before the converter, which was made of their "
+                "path: they were left as they are. Delete them yourself if they are not needed.",
+                DatasetWarning,
+                stacklevel=2,
+            )
+            return
         _cache.remove(self.cache_dir_url)
 
 
@@ -253,9 +270,10 @@ def make_spark_converter(
     or None for none. dtype: "float32" or "float64" gives all floats, in arrays and structs too, that precision; None
     keeps each its own. float64 that becomes float32 is warned of.
 
-    Raises OptionError (a ValueError) for options that can't work, or if the configuration names no folder;
-    MissingPackageError without pyspark. Warns of files that are too small to be read fast, and of columns that no
-    reader has a field for.
+    Raises OptionError (a ValueError) for options that can't work, a URL that Spark takes for another folder's, or if
+    the configuration names no folder; MissingPackageError without pyspark; and for the path of a dataset what
+    `open_dataset` raises. Warns of files that are too small to be read fast, of columns that no reader has a field for,
+    and of intervals, which are read as numbers.
     """
     as_it_is = isinstance(df, (str, os.PathLike))
     if as_it_is:
@@ -281,7 +299,7 @@ def make_spark_converter(
     advice = size_advice(files, remedy="Write them anew, in about {0}." if as_it_is else COALESCE)
     if advice is not None:
         warnings.warn(advice, DatasetWarning, stacklevel=2)
-    return SparkDatasetConverter(url, files, stored.count())
+    return SparkDatasetConverter(url, files, stored.count(), users_own=as_it_is)
 
 
 def _checked_codec(codec: str | None) -> str:
