@@ -284,6 +284,24 @@ def test_other_names_of_columns_are_stored_anew(spark: Any, parent: Path) -> Non
     assert make_spark_converter(frame.toDF("label", "feature")).cache_dir_url == second.cache_dir_url
 
 
+def test_a_frame_whose_files_have_changed_is_stored_anew(spark: Any, parent: Path, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    spark.range(3).coalesce(1).write.parquet(str(source))
+    frame = spark.read.parquet(str(source))
+    first = make_spark_converter(frame)
+    assert make_spark_converter(spark.read.parquet(str(source))).cache_dir_url == first.cache_dir_url
+    spark.range(100, 107).coalesce(1).write.mode("overwrite").parquet(str(source))
+    second = make_spark_converter(spark.read.parquet(str(source)))
+    assert (len(first), len(second)) == (3, 7)
+    # Written anew under the name it had.
+    [file] = source.glob("*.parquet")
+    (source / f".{file.name}.crc").unlink()
+    pq.write_table(pa.table({"id": pa.array([7], pa.int64())}), file)
+    assert len(make_spark_converter(spark.read.parquet(str(source)))) == 1
+    # The files of this frame are gone: what was stored of it is all there is.
+    assert make_spark_converter(frame).cache_dir_url == first.cache_dir_url
+
+
 def test_row_groups_are_as_large_as_told(spark: Any, parent: Path) -> None:
     from pyspark.sql import functions
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from tfpetastorm.redaction import redact, redact_text
 from tfpetastorm.spark.files import delete_folder, exists
+from tfpetastorm.spark.input_files import same_sources, source_states
 from tfpetastorm.spark.overrides import session_settings
 from tfpetastorm.spark.precision import with_arrays, with_precision
 from tfpetastorm.spark.settings import TIME_SETTINGS, parquet_settings
@@ -38,6 +39,8 @@ class CachedDataFrameMeta:
         self.dtype = dtype
         self.cache_dir_url: str | None = None
         self.application = application_of(df.sparkSession)
+        # As of before it is stored: what changes meanwhile is seen afterwards.
+        self.sources = source_states(df)
 
     @classmethod
     def create_cached_dataframe_meta(
@@ -45,9 +48,16 @@ class CachedDataFrameMeta:
     ) -> CachedDataFrameMeta:
         """Stores a DataFrame. Whatever Spark raises leaves no folder behind."""
         made = cls(df, parent_cache_dir_url, row_group_size, compression_codec, dtype)
-        made.cache_dir_url = url = sub_dir_url(parent_cache_dir_url, _new_name(made.application))
-        writer = with_precision(with_arrays(df, dtype), dtype).write.option("compression", compression_codec)
-        for name, value in parquet_settings(row_group_size / 2**20, None, use_summary_metadata=False).items():
+        made.store()
+        return made
+
+    def store(self) -> str:
+        """Stores the DataFrame in a folder of its own, whose URL this returns. Whatever Spark raises leaves no folder
+        behind."""
+        df, dtype = self.df_plan, self.dtype
+        url = sub_dir_url(self.parent_cache_dir_url, _new_name(self.application))
+        writer = with_precision(with_arrays(df, dtype), dtype).write.option("compression", self.compression_codec)
+        for name, value in parquet_settings(self.row_group_size / 2**20, None, use_summary_metadata=False).items():
             writer = writer.option(name, value)
         try:
             with session_settings(df.sparkSession, TIME_SETTINGS):
@@ -57,12 +67,14 @@ class CachedDataFrameMeta:
             with suppress(Exception):
                 delete_folder(url)
             raise
-        return made
+        self.cache_dir_url = url
+        return url
 
     def serves(self, other: CachedDataFrameMeta) -> bool:
-        """Whether what is stored here is what the other one would store: the same plan, by Spark, columns and options.
+        """Whether what is stored here is what the other one would store: the same plan, by Spark, columns, options and
+        files read.
 
-        Spark's `sameSemantics` does not look at names.
+        Spark's `sameSemantics` looks neither at names nor at what was written to a file since.
         """
         mine = (self.application, self.parent_cache_dir_url, self.row_group_size, self.compression_codec, self.dtype)
         theirs = (
@@ -72,6 +84,7 @@ class CachedDataFrameMeta:
             mine == theirs
             and self.df_plan.schema == other.df_plan.schema
             and bool(self.df_plan.sameSemantics(other.df_plan))
+            and same_sources(self.sources, other.sources)
         )
 
 
@@ -93,15 +106,12 @@ class DataFrameCache:
             for entry in self.entries:
                 if entry.cache_dir_url is not None and entry.serves(asked) and exists(entry.cache_dir_url):
                     return entry.cache_dir_url
-            made = CachedDataFrameMeta.create_cached_dataframe_meta(
-                df, parent_cache_dir_url, row_group_size, compression_codec, dtype
-            )
-            self.entries.append(made)
+            url = asked.store()
+            self.entries.append(asked)
             if self._process != os.getpid():
                 self._process = os.getpid()
                 atexit.register(self._delete_all)
-            assert made.cache_dir_url is not None
-            return made.cache_dir_url
+            return url
 
     def remove(self, url: str) -> None:
         """Forgets a folder, and deletes it."""
