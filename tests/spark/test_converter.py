@@ -337,6 +337,44 @@ def test_a_users_own_files_are_not_deleted(spark: Any, tmp_path: Path) -> None:
     assert len(make_spark_converter(tmp_path / "mine")) == 3
 
 
+@pytest.mark.parametrize("name", ["a b", "a[1]", "a{1,2}", "q?x", "h#x", "100%", "ü"])
+def test_a_folder_of_any_name_holds_them(spark: Any, tmp_path: Path, name: str) -> None:
+    spark.conf.set(CONF, f"file://{tmp_path}/{name}")
+    try:
+        converter = make_spark_converter(spark.range(5).coalesce(1))
+        assert make_spark_converter(spark.range(5).coalesce(1)).cache_dir_url == converter.cache_dir_url
+    finally:
+        spark.conf.unset(CONF)
+    assert [folder.parent for folder in (tmp_path / name).iterdir()] == [tmp_path / name]
+    with converter.make_tf_dataset(num_epochs=1, shuffle_row_groups=False) as dataset:
+        assert [batch.id.numpy().tolist() for batch in dataset] == [[0, 1, 2, 3, 4]]
+    with converter.make_tf_dataset(num_epochs=1) as dataset:
+        assert sum(len(batch.id) for batch in dataset) == 5
+    assert len(make_spark_converter(converter.cache_dir_url)) == 5
+    converter.delete()
+    assert not list((tmp_path / name).iterdir())
+
+
+def test_urls_that_spark_takes_for_others_are_refused(spark: Any, tmp_path: Path) -> None:
+    for url in (f"file://{tmp_path}/a%20b", f"file:{tmp_path}/a%20b"):
+        spark.conf.set(CONF, url)
+        try:
+            with pytest.raises(OptionError, match=r"another folder's: expected file:.*/a b, .* found .*/a%20b\. Give"):
+                make_spark_converter(spark.range(3))
+        finally:
+            spark.conf.unset(CONF)
+        with pytest.raises(OptionError, match=r"another folder's: expected file:.*/a b, "):
+            make_spark_converter(url)
+    spark.conf.set(CONF, "s3a://key:s%2Fcret@bucket/x?region=eu")
+    try:
+        with pytest.raises(OptionError, match=r"bucket/x, as to Spark \"\?\" is a part of the name") as refused:
+            make_spark_converter(spark.range(3))
+    finally:
+        spark.conf.unset(CONF)
+    assert "cret" not in str(refused.value)
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_handler_deletes(spark: Any, parent: Path) -> None:
     told: list[str] = []
     converter = make_spark_converter(spark.range(12))

@@ -133,8 +133,9 @@ class DataFrameCache:
 
 
 def sub_dir_url(url: str, name: str) -> str:
-    """The URL of something in a folder; what follows the path, if anything, stays behind it."""
-    head, mark, query = url.partition("?")
+    """The URL of something in a folder; what follows the path, if anything, stays behind it. The name of a file on this
+    machine may have a "?"."""
+    head, mark, query = (url, "", "") if url.lower().startswith("file:") else url.partition("?")
     return f"{head.rstrip('/')}/{name}{mark}{query}"
 
 

@@ -6,11 +6,13 @@ import os
 import time
 from collections.abc import Sequence
 from typing import Any
+from urllib.parse import unquote
 
 import pyarrow.fs as pafs
 
-from tfpetastorm.errors import FilesNotSeenError
+from tfpetastorm.errors import DatasetError, FilesNotSeenError, OptionError, describe
 from tfpetastorm.redaction import redact
+from tfpetastorm.spark.stored_frame import unglobbed
 from tfpetastorm.stores.filesystem import Location, is_local, resolve
 
 #: Smaller files cost more to open than they hold.
@@ -77,6 +79,43 @@ def _sizes(places: list[Location]) -> list[int]:
     if is_local(filesystem):
         return [os.path.getsize(place.paths[0]) for place in places]  # noqa: PTH202 - petastorm's tests stand in for it
     return [int(info.size or 0) for info in filesystem.get_file_info([place.paths[0] for place in places])]
+
+
+def check_unquoted(url: str, *, query: bool = False) -> None:
+    """Raises OptionError for a URL by which Spark means another folder than everybody else: it takes "%20" as it is
+    written; and a "?" with what follows as well, which query= looks for too."""
+    scheme, colon, rest = url.partition(":")
+    if not colon or "/" in scheme:
+        # A plain path, which all take as it is written.
+        return
+    # Whatever is before the path may be a credential.
+    host, slash, path = ("", "", rest) if not rest.startswith("//") else rest[2:].partition("/")
+    before = scheme + colon + (f"//{host}{slash}" if rest.startswith("//") else "")
+    asked = query and scheme.lower() != "file" and "?" in path
+    plain = before + unquote(path.partition("?")[0] if asked else path)
+    if plain == url:
+        return
+    sign = "?" if asked else "%"
+    raise OptionError(
+        describe(
+            "Spark would take this URL for another folder's",
+            expected=f'{redact(plain)}, as to Spark "{sign}" is a part of the name',
+            found=redact(url),
+            remedy="Give that" + (", and the settings to Spark and in the environment." if asked else "."),
+        )
+    )
+
+
+def for_spark(url: str) -> str:
+    """A user's path or URL as Spark shall read it: a glob, unless there is something of just this name."""
+    if unglobbed(url) == url:
+        return url
+    try:
+        found = exists(url)
+    except (DatasetError, OSError):
+        # Only Spark knows the store.
+        return url
+    return unglobbed(url) if found else url
 
 
 def delete_folder(url: str) -> None:

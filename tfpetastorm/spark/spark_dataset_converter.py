@@ -22,9 +22,10 @@ from tfpetastorm.reader.arguments import filesystem_of
 from tfpetastorm.reader.factories import make_batch_reader
 from tfpetastorm.redaction import redact
 from tfpetastorm.spark.caching import CachedDataFrameMeta, DataFrameCache, sub_dir_url
-from tfpetastorm.spark.files import COALESCE, delete_folder, size_advice, wait_until_seen
+from tfpetastorm.spark.files import COALESCE, check_unquoted, delete_folder, for_spark, size_advice, wait_until_seen
 from tfpetastorm.spark.java import use_java
 from tfpetastorm.spark.precision import check_dtype, warn_of_left_out, warn_of_loss
+from tfpetastorm.spark.stored_frame import unglobbed
 from tfpetastorm.stores.filesystem import is_local, resolve
 
 __all__ = [
@@ -278,6 +279,7 @@ def make_spark_converter(
     as_it_is = isinstance(df, (str, os.PathLike))
     if as_it_is:
         url = os.fspath(df)
+        check_unquoted(url)
         spark = _get_spark_session()
         if "DATABRICKS_RUNTIME_VERSION" in os.environ:
             url = _normalize_databricks_dbfs_url(
@@ -294,7 +296,7 @@ def make_spark_converter(
         warn_of_loss(df, dtype)
         warn_of_left_out(df)
         url = _cache.url_of(df, parent, size, codec, dtype)
-    stored = spark.read.parquet(url)
+    stored = spark.read.parquet(for_spark(url) if as_it_is else unglobbed(url))
     files = list(stored.inputFiles())
     advice = size_advice(files, remedy="Write them anew, in about {0}." if as_it_is else COALESCE)
     if advice is not None:
@@ -348,6 +350,7 @@ def _check_url(dir_url: str) -> None:
 
 def _check_parent_cache_dir_url(dir_url: str) -> None:
     _check_url(dir_url)
+    check_unquoted(dir_url, query=True)
     # Before anything is stored where only Spark could read it.
     place = resolve(dir_url, glob=False)
     if "DATABRICKS_RUNTIME_VERSION" not in os.environ or _is_spark_local_mode():

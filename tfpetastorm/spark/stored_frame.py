@@ -56,7 +56,7 @@ def stored_columns(
     if len(stored.files) == 1:
         base = base.removesuffix("/" + stored.files[0].name)
     # Only listed files are data. One path a file; the base keeps the fields that folders hold.
-    paths = [_unglobbed(f"{base}/{file.name}") for file in stored.files]
+    paths = [unglobbed(f"{base}/{file.name}") for file in stored.files]
     reader = spark.read.option("basePath", base)
     if any(kinds != stored.arrow_schemas[0] for kinds in stored.arrow_schemas[1:]):
         reader = reader.option("mergeSchema", "true")
@@ -88,7 +88,7 @@ def quoted(*path: str) -> Any:
     return functions.col(".".join("`" + part.replace("`", "``") + "`" for part in path))
 
 
-def _unglobbed(path: str) -> str:
+def unglobbed(path: str) -> str:
     """A path in which Spark takes no character for a pattern."""
     return "".join("\\" + char if char in "{}[]*?\\" else char for char in path)
 
