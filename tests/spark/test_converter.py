@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 from pyspark.sql import types as T  # noqa: N812 - as Spark's users call it
 
-from tfpetastorm import make_batch_reader
+from tfpetastorm import DatasetWriter, Unischema, UnischemaField, make_batch_reader
 from tfpetastorm.errors import DatasetError, DatasetWarning, FilesNotSeenError, OptionError
 from tfpetastorm.spark import SparkDatasetConverter, make_spark_converter, spark_dataset_converter
 from tfpetastorm.spark.spark_dataset_converter import register_delete_dir_handler
@@ -220,6 +220,38 @@ def test_a_path_is_taken_as_it_is_without_a_folder_to_store_in(spark: Any, tmp_p
         [batch] = dataset
     assert sorted(batch.id.numpy()) == list(range(10))
     assert batch.wide.dtype == np.float64
+
+
+def test_of_a_dataset_at_a_path_its_own_files_are_taken(spark: Any, tmp_path: Path) -> None:
+    schema = Unischema("S", [UnischemaField("id", np.int64), UnischemaField("k", np.str_)])
+    # A name of which parts must be quoted in a URL.
+    folder = tmp_path / "my set"
+    with DatasetWriter(folder, schema, partition_by=["k"]) as writer:
+        for i in range(4):
+            writer.write({"id": i, "k": f"{i % 2} %20"})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", DatasetWarning)
+        warnings.filterwarnings("ignore", "The median size of the 2 ", DatasetWarning)
+        converter = make_spark_converter(folder)
+    assert len(converter) == 4
+    assert len(converter.file_urls) == 2
+    with converter.make_tf_dataset(num_epochs=1) as dataset:
+        assert sorted(int(i) for batch in dataset for i in batch.id) == [0, 1, 2, 3]
+    inner = next(folder.glob("k=*"))
+    pq.write_table(pa.table({"id": [9]}), inner / "left.parquet")
+    with pytest.warns(DatasetWarning, match="not in the dataset's committed list"):
+        again = make_spark_converter(folder)
+    assert (len(again), list(again.file_urls)) == (4, list(converter.file_urls))
+
+
+def test_metadata_of_a_dataset_without_a_list_is_no_data(spark: Any, tmp_path: Path) -> None:
+    spark.range(3).coalesce(1).write.parquet(str(tmp_path / "there"))
+    [file] = (tmp_path / "there").glob("*.parquet")
+    pq.write_metadata(pq.read_schema(file), tmp_path / "there" / "_common_metadata")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", DatasetWarning)
+        converter = make_spark_converter(tmp_path / "there")
+    assert (len(converter), [Path(url).name for url in converter.file_urls]) == (3, [file.name])
 
 
 def test_it_can_be_pickled(spark: Any, parent: Path) -> None:

@@ -23,6 +23,7 @@ from tfpetastorm.reader.factories import make_batch_reader
 from tfpetastorm.redaction import redact
 from tfpetastorm.spark.caching import CachedDataFrameMeta, DataFrameCache, sub_dir_url
 from tfpetastorm.spark.files import COALESCE, check_unquoted, delete_folder, for_spark, size_advice, wait_until_seen
+from tfpetastorm.spark.input_files import chosen_files
 from tfpetastorm.spark.java import use_java
 from tfpetastorm.spark.precision import check_dtype, warn_of_left_out, warn_of_loss
 from tfpetastorm.spark.stored_frame import unglobbed
@@ -297,11 +298,11 @@ def make_spark_converter(
         warn_of_left_out(df)
         url = _cache.url_of(df, parent, size, codec, dtype)
     stored = spark.read.parquet(for_spark(url) if as_it_is else unglobbed(url))
-    files = list(stored.inputFiles())
+    files, rows = chosen_files(stored)
     advice = size_advice(files, remedy="Write them anew, in about {0}." if as_it_is else COALESCE)
     if advice is not None:
         warnings.warn(advice, DatasetWarning, stacklevel=2)
-    return SparkDatasetConverter(url, files, stored.count(), users_own=as_it_is)
+    return SparkDatasetConverter(url, files, rows, users_own=as_it_is)
 
 
 def _checked_codec(codec: str | None) -> str:
