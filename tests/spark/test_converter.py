@@ -632,6 +632,20 @@ def test_columns_that_no_reader_has_a_field_for_are_told_of(spark: Any, parent: 
     assert batch._fields == ("id", "s_a")
 
 
+def test_intervals_are_read_as_numbers_and_told_of(spark: Any, parent: Path) -> None:
+    frame = spark.sql("select 1 i, interval 1 day d, array(interval '1-2' year to month) m").coalesce(1)
+    with pytest.warns(DatasetWarning) as caught:
+        converter = make_spark_converter(frame)
+    assert [str(warning.message) for warning in caught if warning.category is DatasetWarning] == [
+        "Intervals are read as whole numbers of microseconds: 'd'.",
+        "Intervals are read as whole numbers of months: 'm'.",
+    ]
+    assert caught[0].filename == __file__
+    with converter.make_tf_dataset(num_epochs=1) as dataset:
+        [batch] = dataset
+    assert (batch.d.numpy().tolist(), batch.m.numpy().tolist()) == ([86_400_000_000], [[14]])
+
+
 @pytest.mark.filterwarnings("default:The median size:tfpetastorm.errors.DatasetWarning")
 def test_small_files_at_a_path_are_warned_of(spark: Any, tmp_path: Path) -> None:
     spark.range(10).repartition(3).write.parquet(str(tmp_path / "there"))

@@ -13,6 +13,8 @@ _READABLE = {
     "boolean", "byte", "short", "integer", "long", "float", "double", "string", "binary", "date", "timestamp",
     "timestamp_ntz", "tinyint", "smallint", "int", "bigint", "char", "varchar",
 }  # fmt: skip
+#: What Parquet has no type for, so that Spark stores their numbers, which is what readers see.
+_INTERVALS = {"daytimeinterval": "microseconds", "yearmonthinterval": "months"}
 
 
 def check_dtype(dtype: Any) -> None:
@@ -40,7 +42,8 @@ def warn_of_loss(df: Any, dtype: str | None, stacklevel: int = 2) -> None:
 
 
 def warn_of_left_out(df: Any, stacklevel: int = 2) -> None:
-    """Warns of columns, and members of structs, that readers have no field for: maps, and lists of structs."""
+    """Warns of columns, and members of structs, that readers have no field for: maps, and lists of structs. Also of
+    intervals, which are read as numbers."""
     lost = [name for field in df.schema.fields for name in _unreadable(field.name, field.dataType)]
     if lost:
         warnings.warn(
@@ -49,6 +52,14 @@ def warn_of_left_out(df: Any, stacklevel: int = 2) -> None:
             DatasetWarning,
             stacklevel=stacklevel + 1,
         )
+    for kind, unit in _INTERVALS.items():
+        numbers = [field.name for field in df.schema.fields if _holds(field.dataType, kind)]
+        if numbers:
+            warnings.warn(
+                f"Intervals are read as whole numbers of {unit}: {_listed(numbers)}.",
+                DatasetWarning,
+                stacklevel=stacklevel + 1,
+            )
 
 
 def _listed(names: list[str]) -> str:
@@ -110,7 +121,7 @@ def _unreadable(name: str, kind: Any) -> list[str]:
         kind = kind.elementType
         if kind.typeName() == "struct":
             return [name]
-    known = is_vector(kind) or kind.typeName() in _READABLE or kind.typeName().startswith("decimal")
+    known = is_vector(kind) or kind.typeName() in _READABLE | set(_INTERVALS) or kind.typeName().startswith("decimal")
     return [] if known else [name]
 
 
