@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import pickle
+import socket
+import threading
+from urllib.parse import quote
 
 import fsspec
 import numpy as np
@@ -16,7 +20,9 @@ from hypothesis import strategies as st
 
 import tfpetastorm as tps
 from benchmarks.s3_server import S3Server
+from tfpetastorm.errors import StoreError
 from tfpetastorm.stores.filesystem import resolve
+from tfpetastorm.stores.options import filesystem_of
 
 CONTENT = bytes(range(256)) * 2000
 
@@ -148,6 +154,48 @@ def test_writing_deleting_and_copying(s3: S3Server) -> None:
     assert [info.path for info in s3.filesystem().get_file_info(pafs.FileSelector("data"))] == ["data/copy.bin"]
     with pytest.raises(FileNotFoundError):
         filesystem.open_input_file("data/none").read()
+
+
+@pytest.mark.parametrize("name", ["a%20b", "a b", "a%2Bb", "a%2520b", "ü", "%C3%BC"])
+def test_a_url_means_the_same_key_by_every_client(s3: S3Server, name: str) -> None:
+    url = f"s3://data/{name}/c"
+    by_pyarrow = resolve(s3.url("PLACE").replace("data/PLACE", f"data/{quote(name, safe='%')}/c")).paths
+    options = s3.storage_options()
+    assert resolve(url, filesystem_of(url, options), glob=False).paths == by_pyarrow
+    assert resolve(url, s3.filesystem(), glob=False).paths == by_pyarrow
+    # A path is no URL.
+    assert resolve(f"data/{name}/c", s3.fsspec(), glob=False).paths == (f"data/{name}/c",)
+
+
+def test_waiting_has_limits_unless_they_are_given(s3: S3Server) -> None:
+    options = s3.storage_options()
+    set_by_us = filesystem_of("s3://data/a", options).config_kwargs
+    assert set_by_us == {"connect_timeout": 10, "read_timeout": 10, "retries": {"max_attempts": 1}}
+    given = {"read_timeout": 99, "retries": {"mode": "standard"}}
+    kept = filesystem_of("s3://data/a", options | {"config_kwargs": given}).config_kwargs
+    assert kept == {"connect_timeout": 10, **given}
+
+
+@pytest.mark.slow
+def test_a_server_that_never_answers_is_given_up_on(s3: S3Server) -> None:
+    taken: list[socket.socket] = []
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(100)
+
+        def accept() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    taken.append(server.accept()[0])
+
+        threading.Thread(target=accept, daemon=True).start()
+        options = s3.storage_options() | {"endpoint_url": f"http://127.0.0.1:{server.getsockname()[1]}"}
+        options["config_kwargs"] = {"read_timeout": 0.2}
+        with pytest.raises(StoreError, match="Read timeout"), tps.make_reader("s3://data/a", storage_options=options):
+            pass
+    for one in taken:
+        one.close()
+    # Of ours up to five tries, each of s3fs's five by botocore's two.
+    assert 10 <= len(taken) <= 50
 
 
 def test_no_bucket_is_made_unasked(s3: S3Server) -> None:

@@ -24,6 +24,7 @@ from tfpetastorm.errors import DatasetError, OptionError
 from tfpetastorm.redaction import redact, scrub, secrets_of_url
 from tfpetastorm.stores.gfile import knows, why_not
 from tfpetastorm.stores.gfile_handler import GfileHandler, gfile_filesystem
+from tfpetastorm.stores.options import with_limits
 from tfpetastorm.stores.patience import StoreHandler, on_fsspec, patient
 
 Url: TypeAlias = "str | os.PathLike[str] | Sequence[str | os.PathLike[str]]"
@@ -219,7 +220,7 @@ def _by_fsspecs_url(url: str, shown: str, problem: str) -> Location:
     import fsspec
 
     try:
-        filesystem, path = fsspec.core.url_to_fs(url)
+        filesystem, path = fsspec.core.url_to_fs(url, **with_limits(url, {}))
     except Exception as error:  # noqa: BLE001 - whatever a third-party filesystem raises: its message may hold the whole URL
         reasons = [scrub(str(error), secrets_of_url(url)), f"pyarrow says: {problem}" if problem else ""]
         text = f"can't open {shown}: {'; '.join(filter(None, reasons))}. Check the URL, or give filesystem=."
@@ -256,12 +257,21 @@ def _on_given(url: str, shown: str, filesystem: Any) -> Location:
         netloc, slash, path = url[scheme.end() :].partition("/")
         # Object stores count the bucket as the first folder; for the others it is a host.
         host = scheme.group(1).lower() in ("file", "hdfs", "viewfs", "http", "https", "memory", "mock")
+        if _is_bucket(url):
+            path = unquote(path)
         return Location(store, (_trim(slash + path if host else netloc.rpartition("@")[2] + slash + path),), shown)
     strip = getattr(filesystem, "_strip_protocol", None)
     if strip is None or not hasattr(filesystem, "info"):
         kind = type(filesystem).__name__
         raise OptionError(f"filesystem= takes a pyarrow.fs or fsspec filesystem, not {kind}.")
-    return Location(on_fsspec(filesystem), (_trim(str(strip(url))),), shown)
+    # Drivers take "%20" as it is, and would find another key than pyarrow does by the same URL.
+    return Location(on_fsspec(filesystem), (_trim(str(strip(unquote(url) if _is_bucket(url) else url))),), shown)
+
+
+def _is_bucket(url: str) -> bool:
+    """Whether a URL is of a store that pyarrow serves too, by which "%20" in it is a space."""
+    scheme = _SCHEME.match(url)
+    return scheme is not None and scheme.group(1).lower() in (*_BUCKETS, *_ALIASES)
 
 
 def _trim(path: str) -> str:
