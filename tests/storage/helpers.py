@@ -104,7 +104,7 @@ class Counting(pafs.FileSystemHandler):
         self.local.delete_file(path)
 
     def move(self, src: str, dest: str) -> None:
-        raise NotImplementedError
+        self.local.move(src, dest)
 
     def copy_file(self, src: str, dest: str) -> None:
         raise NotImplementedError

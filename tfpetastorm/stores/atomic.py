@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
+import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -14,29 +16,64 @@ import pyarrow.fs as pafs
 
 from tfpetastorm.errors import Place
 from tfpetastorm.stores.filesystem import is_local
+from tfpetastorm.stores.fsspec_handler import FsspecHandler, _without_secrets
+from tfpetastorm.stores.patience import StoreHandler
 from tfpetastorm.stores.retrying import retried
 
-#: Filesystems beside the local one that rename in one step: Hadoop's, and those of TensorFlow that do.
-_RENAMING = ("hdfs", "py::gfile+file", "py::gfile+hdfs", "py::gfile+ram", "py::gfile+viewfs")
+#: Filesystems that rename in one step, by what they call themselves: the local one, Hadoop's, SSH's, and those of
+#: TensorFlow that do.
+_RENAMING = frozenset(
+    {
+        *("local", "fsspec+file", "fsspec+local", "hdfs", "fsspec+sftp", "fsspec+ssh"),
+        *("gfile+file", "gfile+hdfs", "gfile+ram", "gfile+viewfs"),
+    }
+)
+#: Object stores: what is uploaded shows once it is complete, and there are no renames. pyarrow's names and fsspec's.
+_OBJECT_STORES = frozenset(
+    {
+        *("s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "wasb", "wasbs", "oss", "obs", "oci", "ocilake"),
+        *("tos", "hf", "memory", "http", "https"),
+    }
+)
+#: What drivers say that rename nothing over a file that is there.
+_OCCUPIED = re.compile(r"(already|file) exists|collision", re.IGNORECASE)
+#: Streams that failed before all was written. Kept for good: pyarrow's and fsspec's publish what they have when they
+#: are closed, and close themselves when they are let go.
+_UNFINISHED: list[Any] = []
 
 
 def replace_file(filesystem: pafs.FileSystem, path: str, content: bytes, scratch: str | None = None) -> None:
     """Make `content` the file at `path` in one step, and on a local filesystem lasting through a power cut.
 
     scratch: a folder on the same filesystem for the file while it is written; by default that of `path`.
-    Object stores show a file only once it is complete; on local filesystems and HDFS it is renamed into place.
-    Raises `OSError` or one of pyarrow's exceptions, `StoreError` if a store fails; the old file is then still there.
+    Object stores show a file only once it is complete; everywhere else it is written beside and moved into place. Where
+    a driver can't move it over a file that is there, that is written anew, while the whole content lies beside it.
+    Raises `OSError` or one of pyarrow's exceptions, `StoreError` if a store fails; the old file is then still there,
+    unless the store completes later what its client gave up on.
     """
-    if not renames(filesystem):
-        retried(partial(_write, filesystem, path, content), "A file can't be written", Place(file=path))
-        return
-    folder, _, name = path.rpartition("/")
-    written = f"{scratch or folder}/.{name}.{uuid.uuid4().hex}"
+    if _shows_whole(filesystem):
+        write = partial(_undisturbed, partial(_upload, filesystem, path, content))
+    else:
+        write = partial(_move_into_place, filesystem, path, content, scratch)
+    if is_local(filesystem):
+        write()
+    else:
+        retried(write, "A file can't be written", Place(file=path))
+
+
+def _move_into_place(filesystem: pafs.FileSystem, path: str, content: bytes, scratch: str | None) -> None:
+    folder, slash, name = path.rpartition("/")
+    written = f"{scratch}/" if scratch else folder + slash
+    written += f".{name}.{uuid.uuid4().hex}"
     try:
         _write(filesystem, written, content)
         if is_local(filesystem):
             flush(written)
-        filesystem.move(written, path)
+            filesystem.move(written, path)
+        elif not _moved(filesystem, written, path):
+            # For whoever is killed in the middle of this, the whole content still lies beside it.
+            _write(filesystem, path, content)
+            filesystem.delete_file(written)
     except BaseException:
         with contextlib.suppress(OSError, pa.ArrowException):  # never made: the first error is the one to show
             filesystem.delete_file(written)
@@ -45,9 +82,75 @@ def replace_file(filesystem: pafs.FileSystem, path: str, content: bytes, scratch
         flush(folder or "/")
 
 
+def _moved(filesystem: pafs.FileSystem, source: str, target: str) -> bool:
+    try:
+        filesystem.move(source, target)
+    except NotImplementedError:
+        return False
+    except OSError as error:
+        if isinstance(error, FileExistsError) or _OCCUPIED.search(str(error)):
+            return False
+        raise
+    # Some drivers refuse without a word.
+    return bool(filesystem.get_file_info([source])[0].type == pafs.FileType.NotFound)
+
+
+def _upload(filesystem: pafs.FileSystem, path: str, content: bytes) -> None:
+    """Make an object: in one request, where the driver has one for that."""
+    handler = getattr(filesystem, "handler", None)
+    if isinstance(handler, StoreHandler):
+        handler = getattr(handler.filesystem, "handler", None)
+    if not isinstance(handler, FsspecHandler):
+        _write(filesystem, path, content)
+        return
+    try:
+        handler.fs.pipe_file(path, content)
+    except Exception as error:  # noqa: BLE001 - whatever a third-party filesystem raises
+        raised = _without_secrets(error, handler.fs)
+    else:
+        return
+    # Outside of the handling: the first error must not be shown as the context of the second.
+    raise raised
+
+
 def _write(filesystem: pafs.FileSystem, path: str, content: bytes) -> None:
-    with open_new(filesystem, path) as file:
+    file = open_new(filesystem, path)
+    try:
         file.write(content)
+    except BaseException:
+        _UNFINISHED.append(file)
+        raise
+    # Not by `with`, which closes after an exception too: on a store that would publish what is there, even nothing.
+    file.close()
+
+
+def _undisturbed(call: Callable[[], None]) -> None:
+    """Make a call that Ctrl-C does not interrupt: raised meanwhile, it is raised once the call is over.
+
+    Raised a second time, it is raised at once, and the call goes on by itself.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        call()  # signals are for the main thread only
+        return
+    raised: list[BaseException] = []
+    over = threading.Event()
+
+    def run() -> None:
+        try:
+            call()
+        except BaseException as error:  # noqa: BLE001 - raised where it is waited for
+            raised.append(error)
+        finally:
+            over.set()
+
+    threading.Thread(target=run, name="tfpetastorm-upload", daemon=True).start()
+    try:
+        over.wait()
+    except BaseException:
+        over.wait()
+        raise
+    if raised:
+        raise raised[0]
 
 
 def open_new(filesystem: pafs.FileSystem, path: str) -> Any:
@@ -99,7 +202,32 @@ def _locked(folder: str) -> int | None:
 
 def renames(filesystem: pafs.FileSystem) -> bool:
     """Whether a file can be moved in one step."""
-    return is_local(filesystem) or filesystem.type_name in _RENAMING
+    return _kind(filesystem) in _RENAMING
+
+
+def _shows_whole(filesystem: pafs.FileSystem) -> bool:
+    """Whether a file is seen only once all of it is written."""
+    kind = _kind(filesystem)
+    # TensorFlow's that have no renames are object stores.
+    return kind.removeprefix("fsspec+") in _OBJECT_STORES or (kind.startswith("gfile+") and kind not in _RENAMING)
+
+
+def _kind(filesystem: Any) -> str:
+    """What the filesystem calls itself that is behind all folders that play the root, and others that hand on."""
+    if isinstance(filesystem, pafs.SubTreeFileSystem):
+        return _kind(filesystem.base_fs)
+    if not isinstance(filesystem, pafs.FileSystem):  # fsspec's
+        inner = getattr(filesystem, "fs", None)
+        if isinstance(inner, pafs.FileSystem) or hasattr(inner, "_strip_protocol"):
+            return _kind(inner)
+        protocol = filesystem.protocol
+        return f"fsspec+{protocol if isinstance(protocol, str) else protocol[0]}"
+    handler = getattr(filesystem, "handler", None)
+    if isinstance(handler, StoreHandler):
+        return _kind(handler.filesystem)
+    if isinstance(handler, pafs.FSSpecHandler):
+        return _kind(handler.fs)
+    return str(filesystem.type_name).removeprefix("py::")
 
 
 def flush(path: str) -> None:
