@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib
 from collections.abc import Mapping
 from typing import Any
@@ -11,7 +12,7 @@ from tfpetastorm.redaction import redact
 
 #: s3fs tries five times by itself, whatever botocore, below it, has tried: as they are, a server that accepts and never
 #: answers would be waited for 25 times a minute.
-_S3_LIMITS: Mapping[str, Any] = {"connect_timeout": 10, "read_timeout": 10, "retries": {"max_attempts": 1}}
+_S3_LIMITS: dict[str, Any] = {"connect_timeout": 10, "read_timeout": 10, "retries": {"max_attempts": 1}}
 
 
 def with_limits(url: str, storage_options: Mapping[str, Any]) -> dict[str, Any]:
@@ -20,7 +21,8 @@ def with_limits(url: str, storage_options: Mapping[str, Any]) -> dict[str, Any]:
     if url.partition("://")[0].lower() in ("s3", "s3a"):
         given = options.get("config_kwargs") or {}
         if isinstance(given, Mapping):
-            options["config_kwargs"] = {**_S3_LIMITS, **given}
+            # A copy: botocore writes in what it is given.
+            options["config_kwargs"] = {**copy.deepcopy(_S3_LIMITS), **given}
     return options
 
 
