@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import pyarrow.fs as pafs
@@ -11,7 +12,7 @@ import tfpetastorm as tps
 from benchmarks.s3_server import S3Server
 from tests.object_store.test_datasets import Place, write
 from tests.storage.helpers import ids_of
-from tfpetastorm.errors import DatasetError, StoreError
+from tfpetastorm.errors import DatasetError, DatasetWarning, StoreError
 from tfpetastorm.stores.patience import StoreHandler
 
 #: Clients that don't try again by themselves, as far as they can be told: what is tested is ours.
@@ -141,7 +142,10 @@ def test_a_writer_that_can_not_write_leaves_the_earlier_dataset(s3: S3Server, ma
     with pytest.raises(StoreError, match=rf"can't (write|be written|be opened|look).*{match}"):
         write((url, options), range(5, 9), mode=mode)
     s3.faults()
-    assert ids_of(url, **options) == list(range(5))
+    # What was written stays where the store might complete the last step yet.
+    unlisted = pytest.warns(DatasetWarning, match="left out") if match != "part" else contextlib.nullcontext()
+    with unlisted:
+        assert ids_of(url, **options) == list(range(5))
 
 
 def test_a_dataset_that_is_replaced_meanwhile_is_noticed(s3: S3Server, where: Place) -> None:

@@ -60,10 +60,16 @@ def left_over(path: Path, *, folders: bool = True) -> set[str]:
     }
 
 
+def signs_of(path: Path) -> list[Path]:
+    """Files whose times tell whether jobs on the dataset, and commits under way, still live."""
+    names = ("job.json", "alive-*", "attempt.json")
+    return [*path.glob(".tfpetastorm-commit-*"), *(one for n in names for one in path.glob(f".tfpetastorm-*/{n}"))]
+
+
 def age(path: Path, hours: float) -> None:
-    """As if jobs on the dataset had been silent for so long."""
+    """As if jobs on the dataset, and commits under way, had been silent for so long."""
     then = time.time() - hours * 3600
-    signs = [sign for name in ("job.json", "alive-*") for sign in path.glob(f".tfpetastorm-*/{name}")]
+    signs = signs_of(path)
     assert signs
     for sign in signs:
         os.utime(sign, (then, then))

@@ -8,6 +8,10 @@ A reader takes for data only what `_common_metadata` lists, and that file is rep
   old dataset without a list gets one of its old files.
 
 Whatever is killed leaves the earlier dataset as it was, and the next writer cleans up after it (`leftovers.py`).
+
+What a store's client gives up on, the store may complete later. So once the last step was begun on one, and nobody
+knows how it ended, new files stay: a list of them may come yet. Writers elsewhere than on a local filesystem, where a
+lock sees to that, reach it one by one (`intent.py`).
 """
 
 from __future__ import annotations
@@ -17,7 +21,7 @@ import hashlib
 import posixpath
 import re
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Literal
@@ -25,7 +29,7 @@ from typing import IO, Any, Literal
 import pyarrow as pa
 import pyarrow.fs as pafs
 
-from tfpetastorm.errors import DatasetError, DatasetExistsError, Place, describe
+from tfpetastorm.errors import DatasetError, DatasetExistsError, Place, StoreError, describe
 from tfpetastorm.storage.listing import is_data_name, parquet_like, parquet_names
 from tfpetastorm.storage.metadata import (
     COMMON_METADATA,
@@ -40,8 +44,8 @@ from tfpetastorm.storage.sidecar import SIDECAR_NAME
 from tfpetastorm.stores.atomic import alone, flush, replace_file
 from tfpetastorm.stores.filesystem import is_local, join
 from tfpetastorm.stores.patience import TROUBLE
-from tfpetastorm.stores.retrying import retried
-from tfpetastorm.writing import lease, leftovers
+from tfpetastorm.stores.retrying import reason_of, retried
+from tfpetastorm.writing import intent, lease, leftovers
 
 Mode = Literal["error", "append", "overwrite"]
 
@@ -204,29 +208,92 @@ class Commit:
         """
         old = [name for name in self.files if name not in files]
         content = common_metadata_bytes(columns, pairs)
-        with alone(self._filesystem, self._root):
+        interrupted: BaseException | None = None
+        with self._alone() as sure:
             self._check_unchanged()
             self._publish(old)
             # A checksum of the old metadata would make Hadoop refuse the new.
             leftovers.delete(self._filesystem, self._root, ["._common_metadata.crc"])
-            self._check_open()
-            if not self._staged:
-                # Stores have no locks: as late as can be.
-                self._check_unchanged()
-            self._final = _digest(content)
-            self._replace_metadata(content)
+            with self._announced():
+                # As late as can be: nothing keeps others from going on where there are no locks.
+                if not self._staged:
+                    self._check_unchanged()
+                self._check_open()
+                sure()
+            interrupted = self._last_step(content)
+            self._look_behind(files)
         stale = [*(_STALE if self.mode != "error" else ()), *((SIDECAR_NAME,) if old else ())]
         leftovers.delete(self._filesystem, self._root, [*old, *stale])
         leftovers.delete_empty_folders(self._filesystem, self._root, old)
         self._leave(files)
+        if interrupted is not None:
+            raise interrupted
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[Callable[[], None]]:
+        """Within the block no other writer commits. Gives what raises `DatasetError` if that may be so no more."""
+        if self._staged:
+            with alone(self._filesystem, self._root):
+                yield lambda: None
+            return
+        with intent.only_one(self._filesystem, self._root, self.token, self._check_unchanged) as sure:
+            yield sure
+
+    @contextlib.contextmanager
+    def _announced(self) -> Iterator[None]:
+        """The last checks before the last step; by what they raise, it does not come."""
+        yield
+
+    def _last_step(self, content: bytes) -> BaseException | None:
+        """Replace the metadata. Returns what interrupted that, if it was done nevertheless.
+
+        Raises `StoreError` if nobody knows whether it was done.
+        """
+        self._final = _digest(content)
+        try:
+            self._replace_metadata(content)
+        except BaseException as error:
+            if self._staged:
+                raise
+            done = False
+            with contextlib.suppress(*TROUBLE):
+                done = self._metadata_now() == self._final
+            if done:
+                self._before = self._final
+                return None if isinstance(error, TROUBLE) else error
+            unknown = self._unknown(error if isinstance(error, TROUBLE) else None)
+            if isinstance(error, TROUBLE):
+                raise unknown from None
+            if hasattr(error, "add_note"):  # from Python 3.11 on
+                error.add_note(str(unknown))
+            raise
+        return None
+
+    def _look_behind(self, files: Iterable[str]) -> None:
+        """Raise `DatasetError`, the earlier metadata put back, if somebody deleted what is part of the dataset now."""
+
+    def _unknown(self, error: BaseException | None) -> StoreError:
+        reason = "" if error is None else ": " + reason_of(error).partition(". Check the address")[0]
+        return StoreError(
+            describe(
+                f"it is not known whether the dataset was changed, for its last step was cut short{reason}",
+                Place(file=self._metadata_path),
+                remedy="The store may complete it yet. Wait some minutes, then look whether the rows are there; if "
+                "not, write again, or commit the job again with the same parts. Files that were written stay: they "
+                "are read only if the dataset lists them, and may be deleted if it does not.",
+            )
+        )
 
     def abort(self) -> None:
-        """Remove whatever was written; the earlier dataset stays as it was."""
+        """Remove whatever was written; the earlier dataset stays as it was.
+
+        Not so behind a last step of which nobody knows how it ended: the dataset may come to list what was written.
+        """
         # The store may be gone, which is why the writer gives up: what is left hides what it wrote all the same.
         with contextlib.suppress(*TROUBLE, DatasetError), alone(self._filesystem, self._root):
             now = self._metadata_now()
             # Interrupted behind its last step, a commit counts.
-            if now != self._final:
+            if now != self._final and (self._staged or self._final is None):
                 self._undo_all(marked=now == self._before)
         self._leave(self.files)
         if self._root_made and self._staged:
@@ -292,7 +359,7 @@ class Commit:
         return self._written
 
     def _replace_metadata(self, content: bytes) -> None:
-        scratch = self.hidden if self._staged else None
+        scratch = self.hidden if self._staged or self._marked else None
         replace_file(self._filesystem, self._metadata_path, content, scratch)
         self._before = _digest(content)
 

@@ -8,6 +8,8 @@ Each has a hidden folder in the dataset's root, `.tfpetastorm-<token>/`:
   until its lease is over (`lease.py`), and while its commit holds `lock`.
 - `journal.json` names the files that a commit is about to add or delete.
 
+- `attempt.json` says that a job's commit is at its last step, or has been, and which files it adds.
+
 On stores, new files lie under their own names, which hold the token.
 """
 
@@ -31,6 +33,8 @@ from tfpetastorm.stores.patience import TROUBLE
 from tfpetastorm.writing import lease
 
 PREFIX = ".tfpetastorm-"
+#: Not a folder: see `intent.py`.
+COMMITTING = PREFIX + "commit-"
 LOCK = "lock"
 JOURNAL = "journal.json"
 
@@ -137,6 +141,8 @@ def clear_dead(
     exception if `listed` is out of date.
     """
     for folder in sorted(set(folders) - {PREFIX + token}):
+        if folder.startswith(COMMITTING):
+            continue
         with contextlib.suppress(*TROUBLE, ValueError, LookupError, TypeError):
             _clear(filesystem, root, token, listed, folder, check)
 

@@ -150,7 +150,8 @@ class ParallelWrite:
 
         Raises `DatasetError` if a file is missing or not as its writer left it, if another writer has changed the
         dataset since the job began, or if the job is over; the job is then as open as before, and the dataset as it
-        was. Raises `OptionError` for parts of another job and for two different parts of one index.
+        was. Raises `StoreError` if a store does not tell whether it was committed: try the same parts again.
+        Raises `OptionError` for parts of another job and for two different parts of one index.
         """
         files = files_of(parts, self.token, self.begun.prefix, self.options.partition_by)
         listed = {name: ListedFile(file.row_groups, file.rows) for name, file in files.items()}
@@ -181,7 +182,8 @@ class ParallelWrite:
     def abort(self) -> None:
         """End the job and delete what was written; the dataset stays as it was. Without effect on a job that is over.
 
-        Writers still at work fail.
+        Writers still at work fail. Raises `DatasetError` if a commit is under way, or was cut short so that a store may
+        complete it yet; the job is then as open as before.
         """
         _, commit = self._commit()
         if commit.open:
@@ -243,7 +245,12 @@ class ParallelWrite:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.abort()
+        try:
+            self.abort()
+        except DatasetError:
+            # It says that a commit's outcome is not known, as what ends the block does.
+            if error is None:
+                raise
 
     def _location(self) -> Location:
         return resolve(self.url, self.filesystem, glob=False)
