@@ -387,6 +387,8 @@ def test_a_session_that_was_stopped_is_told_of() -> None:
     [
         ("file:///data/a%20b", {}, r"expected file:///data/a b, .* found file:///data/a%20b"),
         ("s3a://bucket/a%2Fb", {}, "another folder"),
+        # What is quoted in front of the path is no part of it.
+        ("s3a://user:a%2Fb@bucket/set", {"row_group_rows": 0}, "row_group_rows"),
         ("/set", {"row_group_size_mb": float("nan")}, "row_group_size_mb"),
         ("/set", {"row_group_size_mb": float("inf")}, "row_group_size_mb"),
         ("/set", {"row_group_size_mb": "64"}, "row_group_size_mb"),

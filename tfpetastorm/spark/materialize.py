@@ -8,7 +8,6 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
-from urllib.parse import unquote
 
 import numpy as np
 import pyarrow.fs as pafs
@@ -20,11 +19,10 @@ from tfpetastorm.errors import (
     OptionError,
     PetastormMetadataGenerationError,
     SchemaMismatchError,
-    describe,
 )
 from tfpetastorm.plan.numbers import whole_number
-from tfpetastorm.redaction import redact
 from tfpetastorm.schema.unischema import Unischema
+from tfpetastorm.spark.files import check_unquoted
 from tfpetastorm.spark.overrides import hadoop_settings, is_connect, session_settings
 from tfpetastorm.spark.settings import parquet_settings, sql_settings
 from tfpetastorm.stores.filesystem import Location, Url, join, resolve
@@ -88,7 +86,7 @@ def materialize_dataset(
             raise OptionError(f"row_group_size_mb is a number above 0, not {row_group_size_mb!r}.")
     if row_group_rows is not None:
         row_group_rows = whole_number("row_group_rows", row_group_rows, 1)
-    _check_quoting(os.fspath(dataset_url))
+    check_unquoted(os.fspath(dataset_url))
     settings = parquet_settings(row_group_size_mb, row_group_rows, use_summary_metadata)
     # Spark Connect can't be told any of these, and needs none if nothing was asked for.
     asked = row_group_size_mb is not None or row_group_rows is not None or use_summary_metadata
@@ -117,19 +115,6 @@ def materialize_dataset(
             f"{row_group_rows}. Spark 4 does; row_group_size_mb works with all.",
             DatasetWarning,
             stacklevel=3,
-        )
-
-
-def _check_quoting(url: str) -> None:
-    path = url.partition("://")[2] if "://" in url else url.partition("file:")[2]
-    if unquote(path) != path:
-        raise OptionError(
-            describe(
-                "Spark would write to another folder than this URL means",
-                expected=f'{redact(url.replace(path, unquote(path)))}, as Spark takes "%" for itself',
-                found=redact(url),
-                remedy="Give that, or the path alone, here and to Spark.",
-            )
         )
 
 

@@ -16,7 +16,7 @@ import pyarrow.fs as pafs
 
 from tfpetastorm.errors import Place
 from tfpetastorm.stores.filesystem import is_local
-from tfpetastorm.stores.fsspec_handler import FsspecHandler, _without_secrets
+from tfpetastorm.stores.fsspec_handler import FsspecHandler, without_secrets
 from tfpetastorm.stores.patience import StoreHandler
 from tfpetastorm.stores.retrying import retried
 
@@ -106,7 +106,7 @@ def _upload(filesystem: pafs.FileSystem, path: str, content: bytes) -> None:
     try:
         handler.fs.pipe_file(path, content)
     except Exception as error:  # noqa: BLE001 - whatever a third-party filesystem raises
-        raised = _without_secrets(error, handler.fs)
+        raised = without_secrets(error, handler.fs)
     else:
         return
     # Outside of the handling: the first error must not be shown as the context of the second.

@@ -52,14 +52,15 @@ def _clean(method: _F) -> _F:
         try:
             return method(self, *given, **named)
         except Exception as error:  # noqa: BLE001 - whatever a third-party filesystem raises
-            raised = _without_secrets(error, self.fs)
+            raised = without_secrets(error, self.fs)
         # Outside of the handling: the first error must not be shown as the context of the second.
         raise raised
 
     return cast(_F, called)
 
 
-def _without_secrets(error: Exception, fs: Any) -> Exception:
+def without_secrets(error: Exception, fs: Any) -> Exception:
+    """A driver's error as it may be shown: of what its class says, without the options that the driver was given."""
     trouble = _trouble(error)
     if trouble is not None:
         error = trouble
