@@ -515,3 +515,12 @@ def test_commits_of_the_same_parts_that_overlap_on_a_store(monkeypatch: pytest.M
 def test_no_processes(tmp_path: Path, processes: int) -> None:
     with begin(tmp_path) as job, pytest.raises(OptionError, match="processes="):
         job.map(fill, [range(3)], processes=processes)
+
+
+@pytest.mark.parametrize("scheme", ["memory", "ram"])
+def test_no_processes_where_only_this_one_can_write(scheme: str) -> None:
+    with (
+        begin(f"{scheme}://a-process/of-its-own", mode="overwrite") as job,
+        pytest.raises(PoolError, match="other processes can't write there"),
+    ):
+        job.map(fill, [range(3)], processes=1)

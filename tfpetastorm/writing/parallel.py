@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
+from multiprocessing.reduction import ForkingPickler
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -123,11 +124,15 @@ class ParallelWrite:
         The i-th task has the writer of index i. fill: a function of a module, as new processes import it. processes:
         how many; None for one a core.
 
-        Raises what `fill` raised for the first task that failed, and `PoolError` if a process died; the job is as open
-        as before.
+        Raises what `fill` raised for the first task that failed, and `PoolError` if a process died, or if the dataset
+        lies where only this one can write; the job is as open as before.
         """
         if processes is not None and processes < 1:
             raise OptionError(f"processes={processes!r} is no number of processes; give an int of 1 or more.")
+        try:
+            ForkingPickler.dumps(self._location().filesystem)
+        except TypeError as error:
+            raise PoolError(f"other processes can't write there: {error}. DatasetWriter can, in this one.") from None
         context = multiprocessing.get_context("spawn")
         with ProcessPoolExecutor(processes, mp_context=context) as pool:
             futures = [pool.submit(_fill, self, index, fill, task) for index, task in enumerate(tasks)]
