@@ -85,7 +85,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
     folder = tmp_path_factory.mktemp("flights")
     done = subprocess.run(
         [sys.executable, "-m", "examples.flights", "--folder", str(folder), "--every", "10", "--epochs", str(EPOCHS)],
-        cwd=ROOT, capture_output=True, text=True, check=False, timeout=280, env=os.environ | {"COLUMNS": "150"},
+        cwd=ROOT, capture_output=True, text=True, check=False, timeout=560, env=os.environ | {"COLUMNS": "150"},
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr + (folder / "pipeline.log").read_text()[-5000:]
     assert not done.stderr
