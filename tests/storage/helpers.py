@@ -82,7 +82,6 @@ class Counting(pafs.FileSystemHandler):
         return self.open_input_file(path)
 
     def open_output_stream(self, path: str, metadata: Any) -> Any:
-        self.calls["write:" + Path(path).name] += 1
         return pa.PythonFile(Path(path).open("wb"), mode="w")
 
     def open_append_stream(self, path: str, metadata: Any) -> Any:
@@ -104,6 +103,7 @@ class Counting(pafs.FileSystemHandler):
         self.local.delete_file(path)
 
     def move(self, src: str, dest: str) -> None:
+        self.calls["move:" + Path(dest).name] += 1
         self.local.move(src, dest)
 
     def copy_file(self, src: str, dest: str) -> None:

@@ -33,7 +33,7 @@ def test_thousands_of_files(tmp_path: Path) -> None:
     assert first.calls["list"] == 1
     assert first.calls["open"] == 3000
     assert first.calls["open:f0017.parquet"] == 1
-    assert first.calls[f"write:{SIDECAR_NAME}"] == 1
+    assert first.calls[f"move:{SIDECAR_NAME}"] == 1
     second, _ = opened(tmp_path)
     assert dict(second.calls) == {"info": 1, "list": 1, "open": 1, f"open:{SIDECAR_NAME}": 1}
 
