@@ -278,7 +278,9 @@ def test_stores(dataset: Path) -> None:
     memory.put(f"{dataset}/", "/tfxio-test/", recursive=True)
     io = UnischemaTFXIO("memory://tfxio-test/*.parquet")
     assert cells(io, "a")[3] == [3, -3]
-    all_by_beam(io)
+    # Beam's workers may be other processes. What it reads from S3 is looked at in tests/object_store.
+    with pytest.raises(TypeError, match="memory of one process"):
+        all_by_beam(io)
     memory.rm("/tfxio-test", recursive=True)
 
 
