@@ -239,8 +239,8 @@ def test_other_signatures_are_evaluated_to_the_same(demo: Demo, tmp_path: Path, 
 
 def test_a_model_that_asks_for_what_examples_lack_is_refused(demo: Demo) -> None:
     model = evaluation.CallableModel(str(demo.pushed))
-    assert not model.takes_examples("")
-    assert model.takes_examples("serving_tf_examples")
+    assert model.string_input("") is None
+    assert model.string_input("serving_tf_examples") == "examples"
     with pytest.raises(SchemaMismatchError, match=r"'serving_default' takes features .* expected .*'lost_there'"):
         model.signatures["serving_default"](tf.constant([b""]))
 
