@@ -17,6 +17,7 @@ from tfpetastorm.read.nulls import Nulls
 from tfpetastorm.read.spec import ReadSpec
 from tfpetastorm.read.task import TaskReader
 from tfpetastorm.schema.columns import Array, Columns
+from tfpetastorm.spark.overrides import is_connect
 from tfpetastorm.storage.dataset import StoredDataset
 from tfpetastorm.storage.statistics import prune
 
@@ -120,9 +121,6 @@ class Steps:
 
 def _parallelism(spark: Any) -> int:
     """How many tasks Spark runs at once; Spark Connect does not tell."""
-    try:
-        return int(spark.sparkContext.defaultParallelism)
-    except Exception as error:
-        if type(error).__module__.partition(".")[0] not in ("pyspark", "builtins"):
-            raise
+    if is_connect(spark):
         return int(spark.conf.get("spark.sql.shuffle.partitions"))
+    return int(spark.sparkContext.defaultParallelism)

@@ -15,7 +15,7 @@ from tfpetastorm.schema.reconcile import reconcile
 from tfpetastorm.schema.unischema import Unischema
 from tfpetastorm.storage.footers import Footer, Progress, parse_footer, read_footer, read_footers
 from tfpetastorm.storage.inventory import DataFile
-from tfpetastorm.storage.listing import Listing
+from tfpetastorm.storage.listing import Listing, refuse_unfinished
 from tfpetastorm.storage.metadata import (
     FILES_KEY,
     PETASTORM_FILES_KEY,
@@ -86,14 +86,7 @@ def generate_metadata(
             )
         )
     old = parse_pairs(folder.metadata_path, folder.pairs, folder.columns)
-    if not old.finished:
-        raise DatasetError(
-            describe(
-                "the dataset was never finished: its writer was interrupted, or is still at work",
-                Place(file=old.path),
-                remedy="Write it again.",
-            )
-        )
+    refuse_unfinished(old)
     listed = FILES_KEY in folder.pairs and old.files is not None and not adopt
     names = sorted(old.files or () if listed else folder.data)
     if not names and not listed:
