@@ -34,3 +34,8 @@ def golden() -> Path:
 def dataset_path(tmp_path: Path) -> Path:
     """Where a test may write a dataset of its own; does not exist yet."""
     return tmp_path / "dataset"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest test begins first: at the end, all other processes would wait for it."""
+    items.sort(key=lambda item: "test_published.py" not in item.nodeid)
