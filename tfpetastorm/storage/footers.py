@@ -100,22 +100,24 @@ def _bad_file(path: str, reason: str) -> str:
     )
 
 
-def read_footer(filesystem: pafs.FileSystem, path: str, size: int | None = None) -> Footer:
+def read_footer(filesystem: pafs.FileSystem, path: str, size: int | None = None, *, at_once: bool = False) -> Footer:
     """The footer of one file.
 
+    at_once: read the whole file by one request, which can't get parts of two contents where it is being replaced.
     Raises `ValueError`, `OSError` or one of pyarrow's exceptions if it can't be read, `StoreError` if a store fails.
     """
-    read = partial(_footer_of, filesystem, path, size)
+    read = partial(_footer_of, filesystem, path, size, at_once)
     return read() if is_local(filesystem) else retried(read, "A file's footer can't be read", Place(file=path))
 
 
-def _footer_of(filesystem: pafs.FileSystem, path: str, size: int | None) -> Footer:
+def _footer_of(filesystem: pafs.FileSystem, path: str, size: int | None, at_once: bool) -> Footer:
     with filesystem.open_input_file(path) as file:
         # A store that gives no size in its listing knows it once the file is open.
         size = size if size is not None and size >= 0 else file.size()
         if size < 12:
             raise _UnreadableError(f"it has {size} bytes, too few for Parquet")
-        tail = _exactly(file, min(size, _TAIL), max(0, size - _TAIL))
+        length = size if at_once else min(size, _TAIL)
+        tail = _exactly(file, length, size - length)
         if tail[-4:] != _MAGIC:
             if tail[-4:] == b"PARE":
                 raise _UnreadableError("its footer is encrypted, which is not supported")

@@ -32,6 +32,8 @@ from tfpetastorm.stores.retrying import refused
 _SUFFIXES = (".parquet", ".parq", ".pq")
 #: What hive names the folder of a null.
 HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
+#: How often a folder is looked at whose committed list changes meanwhile.
+_LOOKS = 10
 
 
 @dataclass(frozen=True)
@@ -80,15 +82,8 @@ def _infos(filesystem: pafs.FileSystem, paths: Sequence[str], url: str) -> list[
 
 
 def _one_folder(location: Location, root: str, on_bad_file: OnBadFile | None) -> Listing:
-    try:
-        found = location.filesystem.get_file_info(pafs.FileSelector(root, recursive=True))
-    except (OSError, pa.ArrowException, ValueError) as error:
-        raise DatasetError(f"can't list {location.url}: {error}") from None
-    by_name = {_relative(info.path, root): info for info in found if info.type != pafs.FileType.Directory}
-    metadata = None
-    if COMMON_METADATA in by_name:
-        metadata = read_common_metadata(location.filesystem, by_name[COMMON_METADATA].path)
-    else:
+    metadata, by_name = _look(location, root)
+    if metadata is None:
         _refuse_nested(by_name, location.url)
     candidates = [name for name in by_name if is_data_name(name)]
     problems: list[str] = []
@@ -108,6 +103,45 @@ def _one_folder(location: Location, root: str, on_bad_file: OnBadFile | None) ->
     files = tuple(data_file(by_name[name], name) for name in sorted(names))
     kept = (metadata,) if metadata is not None else ()
     return Listing(root, files, listed, kept, SIDECAR_NAME in by_name, tuple(problems))
+
+
+def _look(location: Location, root: str) -> tuple[CommonMetadata | None, dict[str, pafs.FileInfo]]:
+    """The metadata in a folder, if it has any, and the files in it by name, as they were at one moment.
+
+    The metadata is read first: by then all that its list names was whole, also where files are seen while they are
+    written. Where the listing differs from it afterwards, a commit may have come in between: then it is read again.
+    """
+    metadata, problem = _metadata_in(location, root)
+    for _ in range(_LOOKS):
+        try:
+            found = location.filesystem.get_file_info(pafs.FileSelector(root, recursive=True))
+        except (OSError, pa.ArrowException, ValueError) as error:
+            raise DatasetError(f"can't list {location.url}: {error}") from None
+        by_name = {_relative(info.path, root): info for info in found if info.type != pafs.FileType.Directory}
+        if metadata is None and COMMON_METADATA not in by_name:
+            break
+        if metadata is not None and (metadata.files is None or not _differs(metadata.files, by_name)):
+            break
+        before, (metadata, problem) = metadata, _metadata_in(location, root)
+        if problem is not None:
+            raise problem
+        if metadata == before:
+            break
+    return metadata, by_name
+
+
+def _differs(listed: Mapping[str, ListedFile], by_name: Mapping[str, pafs.FileInfo]) -> bool:
+    """Whether files of a committed list are missing, or others are there that look like data."""
+    data = {name for name in by_name if is_data_name(name) and parquet_like(name)}
+    return not data.issubset(listed) or any(name not in by_name for name in listed)
+
+
+def _metadata_in(location: Location, root: str) -> tuple[CommonMetadata | None, DatasetError | None]:
+    """The metadata in a folder, or why it can't be read: because it is not there, for one."""
+    try:
+        return read_common_metadata(location.filesystem, join(root, COMMON_METADATA)), None
+    except DatasetError as error:
+        return None, error
 
 
 def refuse_unfinished(metadata: CommonMetadata) -> None:

@@ -32,6 +32,8 @@ PETASTORM_UNISCHEMA_KEY = b"dataset-toolkit.unischema.v1"
 PETASTORM_FILES_KEY = b"dataset-toolkit.num_row_groups_per_file.v1"
 
 _FILES_VERSION = 1
+#: How often metadata that looks damaged is read: it may be so once, while it is replaced.
+_TRIES = 3
 
 
 @dataclass(frozen=True)
@@ -66,19 +68,24 @@ class CommonMetadata:
 
 def read_common_metadata(filesystem: pafs.FileSystem, path: str) -> CommonMetadata:
     """The metadata at `path`. Raises `DatasetError` if it can't be read or its list is malformed."""
-    try:
-        metadata = read_footer(filesystem, path).metadata
-        pairs = dict(metadata.metadata or {})
-        columns = metadata.schema.to_arrow_schema().remove_metadata()
-    except (OSError, ValueError, pa.ArrowException) as error:
-        raise DatasetError(
-            describe(
-                f"can't read the dataset's metadata: {str(error).rstrip('.')}",
-                Place(file=path),
-                remedy="Restore the file. Without it the dataset is plain Parquet: its schema is lost.",
-            )
-        ) from None
-    return parse_pairs(path, pairs, columns)
+    for attempt in range(1, _TRIES + 1):
+        try:
+            metadata = read_footer(filesystem, path, at_once=True).metadata
+            pairs = dict(metadata.metadata or {})
+            columns = metadata.schema.to_arrow_schema().remove_metadata()
+        except (OSError, ValueError, pa.ArrowException) as error:
+            # A commit may have come between a store's answer of how long the file is and the reading.
+            if attempt < _TRIES and not isinstance(error, FileNotFoundError):
+                continue
+            raise DatasetError(
+                describe(
+                    f"can't read the dataset's metadata: {str(error).rstrip('.')}",
+                    Place(file=path),
+                    remedy="Restore the file. Without it the dataset is plain Parquet: its schema is lost.",
+                )
+            ) from None
+        return parse_pairs(path, pairs, columns)
+    raise AssertionError("unreachable")
 
 
 def parse_pairs(path: str, pairs: Mapping[bytes, bytes], columns: pa.Schema | None = None) -> CommonMetadata:
