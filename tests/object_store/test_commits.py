@@ -22,7 +22,10 @@ from benchmarks.s3_server import S3Server
 from tests.storage.helpers import SCHEMA, ids_of, row, write
 from tests.writing.jobs import begin, part_of
 from tfpetastorm.errors import DatasetError, DatasetWarning, StoreError
+from tfpetastorm.petastorm.utils import add_to_dataset_metadata
+from tfpetastorm.storage.metadata import read_common_metadata
 from tfpetastorm.stores.patience import StoreHandler
+from tfpetastorm.upkeep.metadata import generate_metadata
 
 OLD, NEW = list(range(5)), list(range(5, 9))
 PATH = "data/set"
@@ -243,6 +246,37 @@ def test_a_commit_waits_until_anothers_is_over(s3: S3Server) -> None:
     gone.join()
     assert time.monotonic() - start > 2
     assert ids_of(PATH, filesystem=filesystem) == OLD + NEW
+
+
+def key_added(filesystem: Any) -> None:
+    add_to_dataset_metadata(tps.open_dataset(PATH, filesystem=filesystem), "key", "value")
+
+
+def metadata_generated(filesystem: Any) -> None:
+    generate_metadata(PATH, filesystem=filesystem)
+
+
+@pytest.mark.parametrize("client", ["pyarrow", "s3fs"])
+@pytest.mark.parametrize("change", [key_added, metadata_generated])
+def test_a_commit_that_meets_another_change_of_the_metadata(
+    s3: S3Server, client: str, change: Callable[[Any], None]
+) -> None:
+    """The append begins while the change is being uploaded: it waits, and is not lost in silence."""
+    write(PATH, range(5), filesystem=s3.filesystem())  # type: ignore[arg-type]
+    said: list[str] = []
+    append = partial(add, "append", s3.filesystem(), NEW)
+    meeting = threading.Thread(target=outcome, args=(append, said))
+
+    def meet() -> None:
+        meeting.start()
+        meeting.join(2)
+
+    change(meddled(s3, client, meet))
+    meeting.join()
+    assert said[0] == "done" or "another writer has changed the dataset" in said[0]
+    assert quiet_ids(s3) == OLD + (NEW if said[0] == "done" else [])
+    if change is key_added:
+        assert read_common_metadata(s3.filesystem(), f"{PATH}/_common_metadata").pairs[b"key"] == b"value"
 
 
 @pytest.mark.parametrize("client", ["pyarrow", "s3fs"])

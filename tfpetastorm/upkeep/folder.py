@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import pyarrow as pa
@@ -14,8 +14,9 @@ from tfpetastorm.storage.footers import read_footer
 from tfpetastorm.storage.inventory import DataFile
 from tfpetastorm.storage.listing import data_file, is_data_name, parquet_like, parquet_names
 from tfpetastorm.storage.metadata import COMMON_METADATA, common_metadata_bytes
-from tfpetastorm.stores.atomic import alone, replace_file
+from tfpetastorm.stores.atomic import replace_file
 from tfpetastorm.stores.filesystem import Url, join, resolve
+from tfpetastorm.writing.intent import exclusive
 
 #: Hadoop's checksum of the metadata.
 CHECKSUM = "._common_metadata.crc"
@@ -57,10 +58,10 @@ class Folder:
 
         Raises `DatasetChangedError` if somebody changed it since the folder was looked at.
         """
-        with alone(self.filesystem, self.root):
-            self._replace_unchanged(common_metadata_bytes(columns, pairs))
+        with exclusive(self.filesystem, self.root) as sure:
+            self._replace_unchanged(common_metadata_bytes(columns, pairs), sure)
 
-    def _replace_unchanged(self, new: bytes) -> None:
+    def _replace_unchanged(self, new: bytes, sure: Callable[[], None]) -> None:
         content = self.read(COMMON_METADATA) if self.content is not None else None
         if content != self.content:
             place = Place(file=self.metadata_path)
@@ -68,6 +69,7 @@ class Folder:
             raise DatasetChangedError(describe("the metadata has changed meanwhile", place, remedy=remedy))
         # Before, not after: without a checksum Hadoop reads either file, with an old one only the old.
         self.delete(CHECKSUM)
+        sure()
         replace_file(self.filesystem, self.metadata_path, new)
 
     def delete(self, name: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -30,9 +30,10 @@ from tfpetastorm.storage.metadata import (
 from tfpetastorm.storage.partitions import partition_keys
 from tfpetastorm.storage.sidecar import SIDECAR_NAME
 from tfpetastorm.storage.unify import check_file
-from tfpetastorm.stores.atomic import alone, replace_file
+from tfpetastorm.stores.atomic import replace_file
 from tfpetastorm.stores.filesystem import Location, join
 from tfpetastorm.stores.patience import TROUBLE
+from tfpetastorm.writing.intent import exclusive
 
 #: Spark's own schema, which it finds in `_common_metadata` too.
 SPARK_KEY = b"org.apache.spark.sql.parquet.row.metadata"
@@ -147,11 +148,11 @@ def add_metadata(location: Location, pairs: Mapping[bytes, bytes]) -> None:
     owned = {UNISCHEMA_KEY, FILES_KEY, PETASTORM_UNISCHEMA_KEY, PETASTORM_FILES_KEY} & pairs.keys()
     if owned:
         raise OptionError(f"{sorted(owned)[0].decode()} says what the dataset is, and is written with its files only.")
-    with alone(location.filesystem, location.paths[0]):
-        _add_metadata(location, pairs)
+    with exclusive(location.filesystem, location.paths[0]) as sure:
+        _add_metadata(location, pairs, sure)
 
 
-def _add_metadata(location: Location, pairs: Mapping[bytes, bytes]) -> None:
+def _add_metadata(location: Location, pairs: Mapping[bytes, bytes], sure: Callable[[], None]) -> None:
     path = join(location.paths[0], COMMON_METADATA)
     if location.filesystem.get_file_info([path])[0].type == pafs.FileType.File:
         old = read_common_metadata(location.filesystem, path)
@@ -165,4 +166,5 @@ def _add_metadata(location: Location, pairs: Mapping[bytes, bytes]) -> None:
         kept, columns = {}, first.metadata.schema.to_arrow_schema().remove_metadata()
     with contextlib.suppress(*TROUBLE):
         location.filesystem.delete_file(join(location.paths[0], "._common_metadata.crc"))
+    sure()
     replace_file(location.filesystem, path, common_metadata_bytes(columns, {**kept, **pairs}))

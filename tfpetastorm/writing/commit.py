@@ -21,7 +21,7 @@ import hashlib
 import posixpath
 import re
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Literal
@@ -209,7 +209,7 @@ class Commit:
         old = [name for name in self.files if name not in files]
         content = common_metadata_bytes(columns, pairs)
         interrupted: BaseException | None = None
-        with self._alone() as sure:
+        with intent.exclusive(self._filesystem, self._root, self.token, self._check_unchanged) as sure:
             self._check_unchanged()
             self._publish(old)
             # A checksum of the old metadata would make Hadoop refuse the new.
@@ -228,16 +228,6 @@ class Commit:
         self._leave(files)
         if interrupted is not None:
             raise interrupted
-
-    @contextlib.contextmanager
-    def _alone(self) -> Iterator[Callable[[], None]]:
-        """Within the block no other writer commits. Gives what raises `DatasetError` if that may be so no more."""
-        if self._staged:
-            with alone(self._filesystem, self._root):
-                yield lambda: None
-            return
-        with intent.only_one(self._filesystem, self._root, self.token, self._check_unchanged) as sure:
-            yield sure
 
     @contextlib.contextmanager
     def _announced(self) -> Iterator[None]:

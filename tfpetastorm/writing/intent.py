@@ -1,6 +1,6 @@
-"""One commit at a time where there are no locks: who is about to replace the metadata says so, and looks who else does.
+"""One at a time replaces the metadata. Where there are no locks, who is about to says so, and looks who else does.
 
-It says so by a file in the dataset's root, `.tfpetastorm-commit-<token>`. Who finds another's waits until that is gone,
+It is said by a file in the dataset's root, `.tfpetastorm-commit-<token>`. Who finds another's waits until that is gone,
 for a time that differs from writer to writer, and tries again; the dataset has then changed, mostly. What a killed
 process leaves counts no more after some minutes, by the times that the filesystem gives files.
 """
@@ -12,13 +12,15 @@ import posixpath
 import random
 import re
 import time
+import uuid
 from collections.abc import Callable, Iterator
 
 import pyarrow.fs as pafs
 
 from tfpetastorm.errors import DatasetError, Place, describe
 from tfpetastorm.storage.metadata import COMMON_METADATA
-from tfpetastorm.stores.filesystem import join
+from tfpetastorm.stores.atomic import alone
+from tfpetastorm.stores.filesystem import is_local, join
 from tfpetastorm.stores.patience import TROUBLE
 from tfpetastorm.stores.retrying import retried
 from tfpetastorm.writing import leftovers
@@ -32,14 +34,27 @@ _SCRATCH = re.compile(rf"\.{COMMON_METADATA}\.[0-9a-f]{{32}}")
 
 
 @contextlib.contextmanager
-def only_one(
+def exclusive(
+    filesystem: pafs.FileSystem, root: str, token: str | None = None, check: Callable[[], None] = lambda: None
+) -> Iterator[Callable[[], None]]:
+    """Within the block nobody else replaces the metadata in `root`; who wants to waits, for minutes if need be.
+
+    By a lock on a local filesystem. token: of a writer. check: raises an exception if there is no use in waiting. Gives
+    what raises `DatasetError` once so much time has passed that others may take this process for dead.
+    Raises `DatasetError`, too, if another stays.
+    """
+    if is_local(filesystem):
+        with alone(filesystem, root):
+            yield lambda: None
+        return
+    with _only_one(filesystem, root, token or uuid.uuid4().hex[:12], check) as sure:
+        yield sure
+
+
+@contextlib.contextmanager
+def _only_one(
     filesystem: pafs.FileSystem, root: str, token: str, check: Callable[[], None]
 ) -> Iterator[Callable[[], None]]:
-    """Within the block no other writer is in one on the same dataset; who wants to be waits, for minutes if need be.
-
-    token: of the writer. check: raises an exception if there is no use in waiting. Gives what raises `DatasetError`
-    once so much time has passed that others may take this writer for dead. Raises that, too, if another stays.
-    """
     name = leftovers.COMMITTING + token
     deadline = time.monotonic() + STALE_SECONDS + 60
     wait = _FIRST_WAIT
