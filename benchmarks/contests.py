@@ -1,6 +1,6 @@
 """The contests: what of ours runs against which reference, over which data, and the ratio aimed at.
 
-Each runs in a process of its own (`python -m benchmarks.contests NAME`), so that none inherits another's threads,
+Each should run in a process of its own (`python -m benchmarks.contests NAME`), so that none inherits another's threads,
 and prints its rounds and at last its outcome as lines of JSON.
 """
 
@@ -291,19 +291,20 @@ CONTESTS = {
 
 
 def main() -> None:
-    """Plays one contest."""
+    """Plays one contest, or several one after the other."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("name", choices=CONTESTS)
+    parser.add_argument("names", nargs="+", choices=CONTESTS, metavar="NAME")
     parser.add_argument("--scale", type=float, default=1.0)
     parser.add_argument("--rounds", type=int, default=5)
     arguments = parser.parse_args()
-    contest = CONTESTS[arguments.name]
-    rounds = []
-    for one in contest.play(arguments.scale, arguments.rounds):
-        rounds.append(one)
-        print(json.dumps({"round": asdict(one)}), flush=True)
-    outcome = Outcome(contest.title, contest.unit, contest.target, tuple(rounds))
-    print(json.dumps({"outcome": outcome.to_json()}), flush=True)
+    for name in arguments.names:
+        contest = CONTESTS[name]
+        rounds = []
+        for one in contest.play(arguments.scale, arguments.rounds):
+            rounds.append(one)
+            print(json.dumps({"round": asdict(one)}), flush=True)
+        outcome = Outcome(contest.title, contest.unit, contest.target, tuple(rounds))
+        print(json.dumps({"outcome": outcome.to_json()}), flush=True)
 
 
 if __name__ == "__main__":

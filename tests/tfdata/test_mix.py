@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import gc
 import itertools
-import json
-import subprocess
-import sys
 import threading
 
 import keras
@@ -17,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tfpetastorm as tps
+from tests.tfdata.new_process import goes_on_exactly
 from tfpetastorm.plan.choice import choices, length_until_empty, whole_weights
 from tfpetastorm.plan.hashing import key64
 from tfpetastorm.tfdata.passes import pass_tokens
@@ -318,47 +316,19 @@ def test_a_mix_keeps_its_datasets_alive(plain):
 
 # ---------------------------------------------------------------- checkpoints
 
-PROGRAM = """
-import json, sys
-import tensorflow as tf
-import tfpetastorm as tps
-
-url, stop, repeat, take, save_to, restore_from = json.loads(sys.argv[1])
+MIXED = """
 options = dict(fields=["id"], batch_size=16, shuffle=True)
 parts = [tps.make_dataset(url, seed=1, **options), tps.make_dataset(url, seed=2, where=[("id", "<", 80)], **options),
          tf.data.Dataset.range(96).batch(8).map(lambda i: {"id": -i})]
-dataset = tps.mix(parts, [4, 1, 1], seed=5, stop=stop)
-iterator = iter(dataset.repeat() if repeat else dataset)
-checkpoint = tf.train.Checkpoint(iterator=iterator)
-if restore_from:
-    checkpoint.restore(restore_from).assert_consumed()
-ids = []
-for _ in range(take):
-    batch = next(iterator, None)
-    if batch is None:
-        break
-    ids.append(batch["id"].numpy().tolist())
-saved = checkpoint.save(save_to) if save_to else None
-print("RESULT" + json.dumps([ids, saved]))
+dataset = tps.mix(parts, [4, 1, 1], seed=5, stop=stop).repeat()
 """
 
 
-def run(url, stop, take, repeat=True, save_to=None, restore_from=None):
-    """The batches of ids that a new process gets, and where it saved its iterator."""
-    arguments = json.dumps([str(url), stop, repeat, take, save_to and str(save_to), restore_from])
-    done = subprocess.run([sys.executable, "-c", PROGRAM, arguments], capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.split("RESULT")[1])
-
-
 # Of "last" the passes are 32 batches long: 32 lies just between two, 28 where only some datasets have elements left.
-@pytest.mark.parametrize(("stop", "steps"), [("first", 7), ("first", 30), ("last", 28), ("last", 32), ("never", 45)])
+@pytest.mark.parametrize(("stop", "steps"), [("first", [7, 30]), ("last", [28, 32]), ("never", [45])])
 @pytest.mark.slow
 def test_a_new_process_goes_on_exactly(plain, tmp_path, stop, steps):
-    whole, _ = run(plain, stop, 80)
-    first, saved = run(plain, stop, steps, save_to=tmp_path / "a")
-    rest, _ = run(plain, stop, 80 - steps, restore_from=saved)
-    assert first + rest == whole
+    assert goes_on_exactly(MIXED, {"url": str(plain), "stop": stop}, 80, steps, tmp_path)
 
 
 @pytest.mark.parametrize("hidden", [0, 1, 2])
