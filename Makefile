@@ -22,6 +22,8 @@ PYTEST_ARGS ?=
 # Tests in three processes, on two cores: many of them wait for others that they start. `make test PARALLEL=` runs them
 # in one.
 PARALLEL ?= -n 3 --dist worksteal
+# Laws are tried in full by `make test`, and with fewer examples where the same tests run once more.
+test-oldest test-io test-tfx: export HYPOTHESIS_PROFILE ?= brief
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

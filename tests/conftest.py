@@ -18,6 +18,8 @@ from hypothesis import HealthCheck, settings
 _SLOW_DATA = [HealthCheck.too_slow, HealthCheck.data_too_large]
 settings.register_profile("local", deadline=None, suppress_health_check=_SLOW_DATA)
 settings.register_profile("ci", deadline=None, suppress_health_check=_SLOW_DATA, derandomize=True)
+# For environments in which tests run once more.
+settings.register_profile("brief", deadline=None, suppress_health_check=_SLOW_DATA, derandomize=True, max_examples=25)
 settings.register_profile("thorough", deadline=None, suppress_health_check=_SLOW_DATA, max_examples=2000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if os.environ.get("CI") == "true" else "local"))
 
