@@ -9,7 +9,7 @@ import signal
 import threading
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -66,6 +66,14 @@ def meddled(s3: S3Server, client: str, meddle: Callable[[], None]) -> Any:
     return MeddledS3(**s3.storage_options(), skip_instance_cache=True)
 
 
+@pytest.fixture
+def heeds_interrupts() -> Iterator[None]:
+    """Python raises KeyboardInterrupt, though what runs in a shell's background is begun without."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def interrupt() -> None:
     os.kill(os.getpid(), signal.SIGINT)
 
@@ -79,6 +87,7 @@ def add(how: str, filesystem: Any, ids: list[int]) -> None:
         job.commit([part_of(job, 0, ids)])
 
 
+@pytest.mark.usefixtures("heeds_interrupts")
 @pytest.mark.parametrize("client", ["pyarrow", "s3fs"])
 @pytest.mark.parametrize("how", ["append", "overwrite", "job"])
 def test_interrupted_before_the_metadata_is_sent(s3: S3Server, client: str, how: str) -> None:
