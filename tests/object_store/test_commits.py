@@ -94,8 +94,8 @@ def test_interrupted_before_the_metadata_is_sent(s3: S3Server, client: str, how:
     write(PATH, range(5), filesystem=s3.filesystem())  # type: ignore[arg-type]
     with pytest.raises(KeyboardInterrupt):
         add(how, meddled(s3, client, interrupt), NEW)
-    # It was sent whole.
-    assert ids_of(PATH, filesystem=s3.filesystem()) == (NEW if how == "overwrite" else OLD + NEW)
+    # It was sent whole. The interrupt may come while old files are deleted: those that stay are not listed.
+    assert quiet_ids(s3) == (NEW if how == "overwrite" else OLD + NEW)
 
 
 class Late(StoreHandler):
