@@ -3,14 +3,13 @@ SHELL := /usr/bin/env bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo weather tfx-demo test test-tfx test-fast test-frameworks lint format test-oldest test-io bench clean
-.PHONY: petastorm-env oldest-env frameworks-env io-env tfx-env dev-env
+.PHONY: help demo weather tfx-demo test test-tfx test-fast test-frameworks lint format test-oldest bench clean
+.PHONY: petastorm-env oldest-env frameworks-env tfx-env dev-env
 
 VENV := .venv
 OLDEST := .envs/oldest
 PETASTORM := .envs/petastorm
 FRAMEWORKS := .envs/frameworks
-IO := .envs/io
 TFX := .envs/tfx
 RUN := $(VENV)/bin
 PIP := -m pip --disable-pip-version-check install --quiet
@@ -23,7 +22,7 @@ PYTEST_ARGS ?=
 # in one.
 PARALLEL ?= -n 3 --dist worksteal
 # Laws are tried in full by `make test`, and with fewer examples where the same tests run once more.
-test-oldest test-io test-tfx: export HYPOTHESIS_PROFILE ?= brief
+test-oldest test-tfx: export HYPOTHESIS_PROFILE ?= brief
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -57,27 +56,24 @@ format: $(VENV)/.ready ## what ruff can mend by itself
 	$(RUN)/ruff check --fix .
 	$(RUN)/ruff format .
 
-test-oldest: $(OLDEST)/.ready ## the core's tests on the oldest supported versions
-	$(OLDEST)/bin/python -m pytest -m "not slow" $(PARALLEL) $(PYTEST_ARGS)
+# What can differ there; `make test` runs the rest. tensorflow-io loads under the oldest TensorFlow alone.
+NOT_OLDEST := $(addprefix --ignore=tests/,benchmarks demo docs migration spark)
+test-oldest: $(OLDEST)/.ready ## the core's tests on the oldest supported versions, with tensorflow-io and its S3
+	$(OLDEST)/bin/python -m pytest $(NOT_OLDEST) -m "not slow" $(PARALLEL) $(PYTEST_ARGS)
 
-# What can differ under another TensorFlow and its filesystems: the way of a row, and these filesystems themselves.
-IO_TESTS := $(addprefix tests/,schema stores storage writing plan read pool feed tfdata reader gfile)
-test-io: $(IO)/.ready ## the core's tests under TensorFlow 2.16 with tensorflow-io, and its S3 filesystem
-	$(IO)/bin/python -m pytest $(IO_TESTS) -m "not slow" $(PARALLEL) $(PYTEST_ARGS)
-
-# What the other environments leave uncollected, having no TFX. A file is one worker's: pipelines are run once for it.
-# First what must not import TFX: in a process that has, Beam's workers need TFDV too, which can't be imported there by
-# itself (constraints/tfx.txt).
+# What the other environments leave uncollected, having no TFX, and Transform once more under its versions; all of TFXIO
+# is in test-frameworks. A file is one worker's: pipelines are run once for it. First what must not import TFX: in a
+# process that has, Beam's workers need TFDV too, which can't be imported there by itself (constraints/tfx.txt).
+TFX_TESTS := $(addprefix tests/,transform_graph tfxio/test_transform.py)
 test-tfx: $(TFX)/.ready ## the tests with TFX 1.21: components, Transform, a whole pipeline
-	$(TFX)/bin/python -m pytest tests/tfmd tests/tfxio tests/transform_graph $(PARALLEL) $(PYTEST_ARGS)
+	$(TFX)/bin/python -m pytest $(TFX_TESTS) $(PARALLEL) $(PYTEST_ARGS)
 	$(TFX)/bin/python -m pytest tests/tfx $(PARALLEL:worksteal=loadfile) $(PYTEST_ARGS)
 
 bench: $(VENV)/.ready-bench ## benchmarks, as ratios; ARGS="--quick" for a short look
 	$(RUN)/python -m benchmarks.run $(ARGS)
 
 dev-env: $(VENV)/.ready ## the environment for all of the above
-oldest-env: $(OLDEST)/.ready ## Python 3.10, TensorFlow 2.16, pyarrow 15
-io-env: $(IO)/.ready ## TensorFlow 2.16 with tensorflow-io, the only one that it loads under
+oldest-env: $(OLDEST)/.ready ## Python 3.10, TensorFlow 2.16 with tensorflow-io, pyarrow 15
 tfx-env: $(TFX)/.ready ## TFX 1.21 on machines that its own wheels do not fit
 frameworks-env: $(FRAMEWORKS)/.ready ## PyTorch, JAX, PyTensor, scikit-learn and tfx-bsl beside TensorFlow
 petastorm-env: $(PETASTORM)/.ready ## a real petastorm, which tests read our datasets with
@@ -97,15 +93,8 @@ $(VENV)/.ready-bench: $(VENV)/.ready
 $(OLDEST)/.ready: setup.py constraints/oldest.txt constraints/tools.txt
 	@[ -x $(OLDEST)/bin/python ] || { python=$$(tools/find-python 3.10) && "$$python" -m venv $(OLDEST); }
 	@echo "Installing the oldest supported versions into $(OLDEST)"
-	@$(OLDEST)/bin/python $(PIP) --constraint constraints/oldest.txt --constraint constraints/tools.txt --editable '.[test]'
+	@$(OLDEST)/bin/python $(PIP) --constraint constraints/oldest.txt --constraint constraints/tools.txt --editable '.[test,io]'
 	@$(OLDEST)/bin/python $(PIP) $(NYCFLIGHTS)
-	@touch $@
-
-# Not Python 3.12: there TensorFlow 2.16's protobuf warns when it is imported, and warnings are errors.
-$(IO)/.ready: setup.py constraints/io.txt constraints/tools.txt
-	@[ -x $(IO)/bin/python ] || { python=$$(tools/find-python 3.11 3.10) && "$$python" -m venv $(IO); }
-	@echo "Installing TensorFlow 2.16 and tensorflow-io into $(IO)"
-	@$(IO)/bin/python $(PIP) --constraint constraints/io.txt --constraint constraints/tools.txt --editable '.[test,io]'
 	@touch $@
 
 # Installed as listed, without resolving: constraints/tfx.txt tells why. The list is one for Python 3.11.
@@ -138,5 +127,5 @@ petastorm-env-if-possible:
 	else echo "No Python 3.9 to 3.11 for petastorm: the tests that need it are skipped."; fi
 
 clean: ## removes what make made, but for the environments' downloads
-	rm -rf $(VENV)/.ready $(VENV)/.ready-bench $(OLDEST) $(PETASTORM) $(FRAMEWORKS) $(IO) $(TFX) benchmarks/data benchmarks/results demo
+	rm -rf $(VENV)/.ready $(VENV)/.ready-bench $(OLDEST) $(PETASTORM) $(FRAMEWORKS) $(TFX) benchmarks/data benchmarks/results demo
 	rm -rf build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
