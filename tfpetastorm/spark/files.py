@@ -1,4 +1,4 @@
-"""The Parquet files that Spark wrote: waiting until all can be seen, advice on their sizes, deleting them."""
+"""The Parquet files that Spark wrote and their URLs: waiting until all are seen, advice on sizes, deleting them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Sequence
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import unquote, urlparse
 
 import pyarrow.fs as pafs
 
@@ -129,3 +129,20 @@ def exists(url: str) -> bool:
     """Whether there is anything at a URL."""
     place = resolve(url, glob=False)
     return bool(place.filesystem.get_file_info([place.paths[0]])[0].type != pafs.FileType.NotFound)
+
+
+def check_has_scheme(dir_url: str) -> None:
+    """Raises OptionError for a URL without a scheme."""
+    if not urlparse(dir_url).scheme:
+        raise OptionError(f"A scheme-less URL of a folder, {dir_url}: Spark may take it for another filesystem's. For "
+                          f"this machine's write file://{dir_url}")  # fmt: skip
+
+
+def normalize_dbfs_url(url: str, err_msg: str) -> str:
+    """A URL on Databricks' own filesystem as one of the folder it is mounted at. Raises OptionError(err_msg)."""
+    scheme, _, path = url.partition(":")
+    if scheme == "file" and path.startswith(("/dbfs/", "///dbfs/")):
+        return url
+    if scheme == "dbfs" and path.startswith("/") and (not path.startswith("//") or path.startswith("///")):
+        return "file:/dbfs/" + path.lstrip("/")
+    raise OptionError(err_msg)

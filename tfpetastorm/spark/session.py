@@ -1,12 +1,14 @@
-"""A Spark session on this machine, for small jobs, trials and tests."""
+"""Sessions of Spark: one on this machine, for small jobs, trials and tests, and that of the driver."""
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 from collections.abc import Mapping
 from typing import Any
 
+from tfpetastorm.errors import MissingPackageError
 from tfpetastorm.plan.numbers import whole_number
 from tfpetastorm.spark.java import use_java
 
@@ -36,3 +38,21 @@ def local_session(cores: int | None = None, settings: Mapping[str, Any] | None =
     for name, value in chosen.items():
         builder = builder.config(name, value)
     return builder.getOrCreate()
+
+
+def driver_session() -> Any:
+    """The session of this process, or a new one; only where Spark's driver is.
+
+    Raises RuntimeError in a task of Spark, MissingPackageError without pyspark, and MissingJavaError without a Java.
+    """
+    try:
+        pyspark, sql = importlib.import_module("pyspark"), importlib.import_module("pyspark.sql")
+    except ImportError as error:
+        raise MissingPackageError(f"Needs pyspark ({error}): pip install 'tfpetastorm[spark]'.") from None
+    if pyspark.TaskContext.get() is not None:
+        raise RuntimeError(
+            "A task of Spark has no session: make the converter in the driver, and send it to the tasks."
+        )
+    if sql.SparkSession.getActiveSession() is None and "SPARK_REMOTE" not in os.environ:
+        use_java()
+    return sql.SparkSession.builder.getOrCreate()

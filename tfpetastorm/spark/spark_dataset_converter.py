@@ -13,19 +13,21 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any
-from urllib.parse import urlparse
 
-from tfpetastorm.errors import DatasetWarning, MissingPackageError, OptionError
+from tfpetastorm.errors import DatasetWarning, OptionError
 from tfpetastorm.feed.launchers import agrees_with_launcher, launcher_checked, mpi_rank
 from tfpetastorm.plan.numbers import whole_number
 from tfpetastorm.reader.arguments import filesystem_of
 from tfpetastorm.reader.factories import make_batch_reader
 from tfpetastorm.redaction import redact
-from tfpetastorm.spark.caching import CachedDataFrameMeta, DataFrameCache, sub_dir_url
+from tfpetastorm.spark.caching import CachedDataFrameMeta, DataFrameCache
+from tfpetastorm.spark.caching import sub_dir_url as _make_sub_dir_url  # noqa: F401 - petastorm's tests import it
 from tfpetastorm.spark.files import COALESCE, check_unquoted, delete_folder, for_spark, size_advice, wait_until_seen
+from tfpetastorm.spark.files import check_has_scheme as _check_url
+from tfpetastorm.spark.files import normalize_dbfs_url as _normalize_databricks_dbfs_url
 from tfpetastorm.spark.input_files import chosen_files
-from tfpetastorm.spark.java import use_java
 from tfpetastorm.spark.precision import check_dtype, warn_of_left_out, warn_of_loss
+from tfpetastorm.spark.session import driver_session as _get_spark_session
 from tfpetastorm.spark.stored_frame import unglobbed
 from tfpetastorm.stores.filesystem import is_local, resolve
 
@@ -314,21 +316,6 @@ def _checked_codec(codec: str | None) -> str:
     return name
 
 
-def _get_spark_session() -> Any:
-    """The session of this process, or a new one; only where Spark's driver is."""
-    try:
-        pyspark, sql = importlib.import_module("pyspark"), importlib.import_module("pyspark.sql")
-    except ImportError as error:
-        raise MissingPackageError(f"Needs pyspark ({error}): pip install 'tfpetastorm[spark]'.") from None
-    if pyspark.TaskContext.get() is not None:
-        raise RuntimeError(
-            "A task of Spark has no session: make the converter in the driver, and send it to the tasks."
-        )
-    if sql.SparkSession.getActiveSession() is None and "SPARK_REMOTE" not in os.environ:
-        use_java()
-    return sql.SparkSession.builder.getOrCreate()
-
-
 def _get_parent_cache_dir_url(spark: Any = None) -> str:
     spark = spark or _get_spark_session()
     names = (SparkDatasetConverter.CACHE_DIR_CONF, SparkDatasetConverter.PARENT_CACHE_DIR_URL_CONF)
@@ -341,12 +328,6 @@ def _get_parent_cache_dir_url(spark: Any = None) -> str:
     url = str(url).rstrip("/")
     _check_parent_cache_dir_url(url)
     return url
-
-
-def _check_url(dir_url: str) -> None:
-    if not urlparse(dir_url).scheme:
-        raise OptionError(f"A scheme-less URL of a folder, {dir_url}: Spark may take it for another filesystem's. For "
-                          f"this machine's write file://{dir_url}")  # fmt: skip
 
 
 def _check_parent_cache_dir_url(dir_url: str) -> None:
@@ -367,20 +348,6 @@ def _check_parent_cache_dir_url(dir_url: str) -> None:
 
 def _is_spark_local_mode() -> bool:
     return str(_get_spark_session().conf.get("spark.master")).strip().lower().startswith("local")
-
-
-def _normalize_databricks_dbfs_url(url: str, err_msg: str) -> str:
-    """A URL on Databricks' own filesystem as one of the folder it is mounted at."""
-    scheme, _, path = url.partition(":")
-    if scheme == "file" and path.startswith(("/dbfs/", "///dbfs/")):
-        return url
-    if scheme == "dbfs" and path.startswith("/") and (not path.startswith("//") or path.startswith("///")):
-        return "file:/dbfs/" + path.lstrip("/")
-    raise OptionError(err_msg)
-
-
-def _make_sub_dir_url(dir_url: str, name: str) -> str:
-    return sub_dir_url(dir_url, name)
 
 
 def _check_dataset_file_median_size(url_list: Sequence[str]) -> None:
